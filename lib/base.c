@@ -1,0 +1,24 @@
+/*
+ * base.c - the thread's last reason.
+ */
+#include "base.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static _Thread_local char last_reason[512];
+
+int reason_set(int error, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(last_reason, sizeof(last_reason), format, arguments);
+	va_end(arguments);
+	return error;
+}
+
+const char *reason_get(void)
+{
+	return last_reason;
+}

@@ -1,0 +1,76 @@
+/*
+ * doorbell.c - wake the writer; wait for its answer.
+ *
+ * Why no wake is lost: we add to `rings`, then load `sleeping`; the writer stores `sleeping`, then
+ * loads `rings` once more and scans before it waits (on the value of `rings` that it loaded). All
+ * four are sequentially consistent, so at least one of the two sees the other's store: either we
+ * see `sleeping` and wake it, or it sees our ring and does not sleep on it.
+ */
+#include "doorbell.h"
+
+#include <errno.h>
+
+#include "base.h"
+
+/* The writer may die without an answer, and its lock falls without a wake: look again this often.
+ */
+enum { ANSWER_SLICE_NS = 50 * NS_PER_MS };
+
+void doorbell_ring(const struct sys *sys, struct doorbell *doorbell,
+		   const struct writer_status *writer)
+{
+	(void)add_seq_cst_u32(&doorbell->rings, 1);   /* MO doorbell_ring:A -> writer_sleep:B */
+	if (load_seq_cst_u32(&writer->sleeping) == 0) /* MO doorbell_ring:B <- writer_sleep:A */
+		return;
+	(void)sys->futex_wake(&doorbell->rings.raw);
+}
+
+struct doorbell_request doorbell_ask(const struct sys *sys, struct doorbell *doorbell,
+				     const struct writer_status *writer,
+				     struct shared_u32 *requests, const struct shared_u32 *done)
+{
+	/* MO doorbell_ask:A -> writer_requests:A */
+	const uint32_t number = add_seq_cst_u32(requests, 1) + 1;
+
+	doorbell_ring(sys, doorbell, writer);
+	return (struct doorbell_request){ .done = done, .number = number };
+}
+
+/* Numbers wrap around; a request is served when `done` is not behind it. */
+static bool served(uint32_t done, uint32_t number)
+{
+	return (int32_t)(done - number) >= 0;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+int doorbell_wait(const struct sys *sys, int fd, const struct doorbell_request *request,
+		  int64_t timeout_ns)
+{
+	const int64_t deadline =
+		timeout_ns < 0 ? INT64_MAX : sys->now(CLOCK_MONOTONIC) + timeout_ns;
+
+	for (;;) {
+		/* MO doorbell_wait:A <- writer_answer:A */
+		const uint32_t done = load_acquire_u32(request->done);
+		const int64_t now = sys->now(CLOCK_MONOTONIC);
+		int held;
+
+		if (served(done, request->number))
+			return 0;
+		if (now >= deadline)
+			return -ETIMEDOUT;
+		held = sys->lock_query(fd, LOCK_BYTE_WRITER, 1);
+		if (held < 0)
+			return held;
+		if (held == 0 && served(load_acquire_u32(request->done), request->number))
+			return 0; /* answered, then left: MO doorbell_wait:B <- writer_answer:A */
+		if (held == 0)
+			return -ESRCH;
+		(void)sys->futex_wait(&request->done->raw, done,
+				      earlier(now + ANSWER_SLICE_NS, deadline));
+	}
+}

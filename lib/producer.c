@@ -1,0 +1,689 @@
+/*
+ * producer.c - push, claim, commit, abort: what shmlog.h promises about records.
+ *
+ * The fast path (try_push) is an own lane with known room: compare, copy, one release store. All
+ * else is attempt(): bind, renew, tell source and gaps, pad, look at the writer's progress, drop.
+ *
+ * I1. A push marks its binding busy (busy_frame) before it touches the lane and unmarks it after;
+ *     a push from a signal handler that finds it marked is a counted drop.
+ * I2. A drop is counted before the push returns; the next record that fits is preceded by a GAP
+ *     with all drops that no GAP has told.
+ * I3. limit never passes the lane's end nor the last seen released + N: below it, a record fits
+ *     and is contiguous.
+ */
+#include "producer.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "doorbell.h"
+
+/* ---- room in an own lane ---- */
+
+static uint64_t lap_end(const struct lane *lane, uint64_t position)
+{
+	return (position | (lane->block_count - 1)) + 1;
+}
+
+static void set_limit(struct binding *binding)
+{
+	const uint64_t position = load_relaxed(&binding->position);
+	const uint64_t bound = min_u64(binding->released + binding->lane.block_count,
+				       lap_end(&binding->lane, position));
+
+	binding->limit = min_u64(bound, binding->look_at);
+}
+
+/* Look at the writer's progress; ask for it where a quarter of the lane or more waits. */
+static void look(struct binding *binding)
+{
+	const uint64_t position = load_relaxed(&binding->position);
+	const uint32_t blocks = binding->lane.block_count;
+
+	binding->released = load_acquire(&binding->status->released); /* MO reuse:B <- release:A */
+	binding->look_at = position + blocks / 2;
+	if (position - binding->released >= blocks / 4)
+		doorbell_ring(binding->map->sys, binding->map->doorbell, binding->map->writer);
+}
+
+static bool has_room(struct binding *binding, uint64_t end)
+{
+	const uint64_t blocks = binding->lane.block_count;
+
+	if (end - binding->released > blocks || end > binding->look_at)
+		look(binding);
+	return end - binding->released <= blocks;
+}
+
+/* Where a record of @blocks would begin: behind the lane's end if it does not fit before it. */
+static uint64_t place(const struct lane *lane, uint64_t position, uint32_t blocks)
+{
+	const uint64_t end = lap_end(lane, position);
+
+	return position + blocks > end ? end : position;
+}
+
+/* Padding goes in as soon as it fits, even if the record then does not: else a lane that is full
+ * up to its end could never take a record larger than the rest. */
+static int pad(struct binding *binding, uint32_t blocks)
+{
+	const uint64_t position = load_relaxed(&binding->position);
+	const uint64_t start = place(&binding->lane, position, blocks);
+
+	if (start == position)
+		return 0;
+	if (!has_room(binding, start))
+		return -EAGAIN;
+	ring_skip(&binding->lane, position, (uint32_t)(start - position));
+	store_relaxed(&binding->position, start);
+	return 0;
+}
+
+/* Room for @blocks at the binding's position, padded there. 0 or -EAGAIN. */
+static int reserve_own(struct binding *binding, uint32_t blocks)
+{
+	int r = pad(binding, blocks);
+
+	if (r == 0 && !has_room(binding, load_relaxed(&binding->position) + blocks))
+		r = -EAGAIN;
+	return r;
+}
+
+static void publish_own(struct binding *binding, const struct record_header *header,
+			const void *payload)
+{
+	const uint64_t position = load_relaxed(&binding->position);
+	const uint32_t blocks = record_blocks(header->length);
+
+	ring_fill(&binding->lane, position, header, payload);
+	ring_publish(&binding->lane, position, blocks, 0);
+	store_relaxed(&binding->position, position + blocks);
+}
+
+static int push_own(struct binding *binding, const struct record_header *header, const void *payload)
+{
+	const int r = reserve_own(binding, record_blocks(header->length));
+
+	if (r == 0)
+		publish_own(binding, header, payload);
+	return r;
+}
+
+/* ---- lane 0 ---- */
+
+static int push_lane0(const struct shared_lane *shared, struct record_header *header,
+		      const void *payload, uint64_t *ret_end)
+{
+	const uint32_t blocks = record_blocks(header->length);
+	uint64_t position;
+	const int r = ring_claim_shared(shared, blocks, &position, &header->ticks);
+
+	if (r < 0)
+		return r;
+	ring_fill(&shared->lane, position, header, payload);
+	ring_publish(&shared->lane, position, blocks, shared->owner);
+	*ret_end = position + blocks;
+	return 0;
+}
+
+static struct shared_lane shared_lane(const struct ring_map *map, const struct lane *lane,
+				      struct lane_page *page, uint32_t owner)
+{
+	return (struct shared_lane){
+		.lane = *lane,
+		.released = &map_lane_status(map, 0)->released,
+		.tail_hint = &page->tail_hint,
+		.owner = owner,
+		.clock = map->segment.geometry.clock,
+	};
+}
+
+static int push_shared(struct binding *binding, struct record_header *header, const void *payload)
+{
+	const struct shared_lane shared =
+		shared_lane(binding->map, &binding->lane, binding->page, binding->owner);
+	uint64_t end;
+	const int r = push_lane0(&shared, header, payload, &end);
+
+	if (r == 0)
+		store_relaxed(&binding->position, end);
+	else
+		doorbell_ring(binding->map->sys, binding->map->doorbell, binding->map->writer);
+	return r;
+}
+
+static bool is_own(const struct binding *binding)
+{
+	return binding->base != NULL;
+}
+
+static int push_any(struct binding *binding, struct record_header *header, const void *payload)
+{
+	if (!is_own(binding))
+		return push_shared(binding, header, payload);
+	header->ticks = clock_stamp(binding->clock);
+	return push_own(binding, header, payload);
+}
+
+/* ---- SOURCE ---- */
+
+static void make_source(struct source_payload *source, const struct producer_line *line,
+			const uint64_t drops[LOSS_REASONS])
+{
+	*source = (struct source_payload){ .pid = line->pid, .tid = line->tid,
+					   .start_time = line->start_time };
+	memcpy(source->drops, drops, sizeof(source->drops));
+	memcpy(source->name, line->name, sizeof(source->name));
+}
+
+static const struct record_header source_header = { .length = sizeof(struct source_payload),
+						    .kind = RECORD_SOURCE };
+
+int producer_tell_source(struct binding *binding)
+{
+	struct record_header header = source_header;
+	struct source_payload source;
+	int r;
+
+	make_source(&source, binding->line, binding->drops_before);
+	r = push_any(binding, &header, &source);
+	binding->is_source_told = r == 0;
+	return r;
+}
+
+int producer_tell_shared_source(const struct ring_map *map, struct shared_holder *holder)
+{
+	const struct shared_lane shared =
+		shared_lane(map, &holder->lane, holder->page, holder->owner);
+	struct record_header header = source_header;
+	struct source_payload source;
+	uint64_t end;
+	int r;
+
+	make_source(&source, holder->line, holder->drops_before);
+	r = push_lane0(&shared, &header, &source, &end);
+	if (r < 0)
+		doorbell_ring(map->sys, map->doorbell, map->writer);
+	return r;
+}
+
+/* ---- drops and GAPs ---- */
+
+void producer_drop(struct binding *binding, enum loss_reason reason)
+{
+	(void)add_relaxed(&binding->line->drops[reason], 1);
+	binding->pending = 1;
+}
+
+void producer_drop_unbound(uintptr_t token)
+{
+	struct ring_map *map = attachment_acquire(token);
+
+	if (!map)
+		return;
+	(void)add_relaxed(&map->doorbell->drops[LOSS_NO_LANE], 1);
+	(void)add_relaxed(&map->process->unbound_drops[LOSS_NO_LANE], 1);
+	attachment_release(map);
+}
+
+/* What no GAP has told yet; told by now, unless gap_take_back(). In lane 0 other threads of the
+ * handle tell the same counters: whoever swaps first tells. */
+static uint64_t gap_take(struct binding *binding, struct gap_payload *ret)
+{
+	struct shared_holder *holder = &binding->map->process->holder;
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < LOSS_REASONS; i++) {
+		const uint64_t drops = load_relaxed(&binding->line->drops[i]);
+		uint64_t told = binding->told[i];
+
+		if (is_own(binding)) {
+			binding->told[i] = drops;
+		} else {
+			told = load_relaxed(&holder->told[i]);
+			if (drops < told || !swap_relaxed(&holder->told[i], told, drops))
+				told = drops;
+		}
+		ret->lost[i] = drops - told;
+		total += ret->lost[i];
+	}
+	return total;
+}
+
+static void gap_take_back(struct binding *binding, const struct gap_payload *gap)
+{
+	struct shared_holder *holder = &binding->map->process->holder;
+
+	for (size_t i = 0; i < LOSS_REASONS; i++) {
+		if (is_own(binding))
+			binding->told[i] -= gap->lost[i];
+		else
+			(void)add_relaxed(&holder->told[i], -gap->lost[i]);
+	}
+	binding->pending = 1;
+}
+
+/* Does a GAP fit, and a record of @blocks behind it? An empty lane that is too small for both takes
+ * the record alone (*ret_skip_gap): the GAP comes with a later one. */
+static int check_gap_room(struct binding *binding, uint32_t blocks, bool *ret_skip_gap)
+{
+	const struct lane *lane = &binding->lane;
+	const uint32_t gap_blocks = record_blocks(sizeof(struct gap_payload));
+	const uint64_t position = load_relaxed(&binding->position);
+	const uint64_t gap_end = place(lane, position, gap_blocks) + gap_blocks;
+	const uint64_t end = place(lane, gap_end, blocks) + blocks;
+
+	*ret_skip_gap = false;
+	if (!is_own(binding) || has_room(binding, end))
+		return 0;
+	*ret_skip_gap = binding->released == position;
+	return *ret_skip_gap ? 0 : -EAGAIN;
+}
+
+/* The GAP that precedes a record of @blocks. 0, also if there is nothing to tell; -EAGAIN. */
+static int tell_gap(struct binding *binding, uint32_t blocks)
+{
+	struct record_header header = { .length = sizeof(struct gap_payload), .kind = RECORD_GAP };
+	struct gap_payload gap;
+	bool skip_gap;
+	int r = check_gap_room(binding, blocks, &skip_gap);
+
+	if (r < 0 || skip_gap)
+		return r;
+	binding->pending = 0;
+	signal_fence();
+	if (gap_take(binding, &gap) == 0)
+		return 0;
+	r = push_any(binding, &header, &gap);
+	if (r < 0)
+		gap_take_back(binding, &gap);
+	return r;
+}
+
+/* ---- one push ---- */
+
+/* What must lie in the lane before a record of @blocks may. */
+static int tell_first(struct binding *binding, uint32_t blocks)
+{
+	int r = 0;
+
+	if (!binding->is_source_told)
+		r = producer_tell_source(binding);
+	if (r == 0 && binding->pending)
+		r = tell_gap(binding, blocks);
+	return r;
+}
+
+static int push_slowly(struct binding *binding, const struct push *push)
+{
+	struct record_header header = { .length = (uint32_t)push->size, .kind = RECORD_DATA,
+					.level = push->level };
+	int r = tell_first(binding, record_blocks(push->size));
+
+	if (r == 0)
+		r = push_any(binding, &header, push->data);
+	if (is_own(binding))
+		set_limit(binding);
+	return r;
+}
+
+/* Is the push that marked the binding still under way, below us? A handler that left it by
+ * siglongjmp comes back in an older frame, or from a signal stack to the thread's own. */
+static bool is_busy(const struct binding *binding, uintptr_t frame)
+{
+	const uintptr_t outer = binding->busy_frame;
+	const int kept = errno;
+	stack_t stack = { 0 };
+	bool outer_on_stack;
+
+	if (outer == 0)
+		return false;
+	(void)sigaltstack(NULL, &stack);
+	errno = kept;
+	outer_on_stack = outer - (uintptr_t)stack.ss_sp < stack.ss_size;
+	if (!!(stack.ss_flags & SS_ONSTACK) != outer_on_stack)
+		return !outer_on_stack;
+	return frame < outer;
+}
+
+/* A push was left half way: find the frontier again. What it had published stays. */
+static int recover_left_push(struct binding *binding)
+{
+	uint64_t frontier, data;
+	int r;
+
+	binding->busy_frame = 0;
+	if (!is_own(binding))
+		return 0;
+	binding->claim.open = false;
+	r = ring_bury(&binding->lane, &binding->status->released, 0, &frontier, &data);
+	if (r < 0)
+		return r;
+	store_relaxed(&binding->position, frontier);
+	binding->look_at = frontier;
+	binding->limit = 0;
+	return 0;
+}
+
+static bool is_quarantined(const struct binding *binding)
+{
+	return load_acquire_u32(&binding->status->quarantine) != 0; /* MO quarantine:B <- quarantine:A */
+}
+
+/* The lane refused; is it still the lane to use? -ERESTART: no, bind again. */
+static int after_refusal(struct binding *binding, uintptr_t token, int r)
+{
+	if (is_own(binding) && is_quarantined(binding)) {
+		binding_drop_stale(token);
+		return -ERESTART;
+	}
+	if (attachment_renew(token, binding->map) == 0)
+		return -ERESTART;
+	return r;
+}
+
+static int count_refusal(struct binding *binding, int r, bool count)
+{
+	if (count)
+		producer_drop(binding, r == -EUCLEAN ? LOSS_CORRUPT : LOSS_FULL);
+	return -EAGAIN;
+}
+
+/* What no waiting cures; counted here. */
+static int check_push(struct binding *binding, uintptr_t frame, size_t size)
+{
+	if (is_busy(binding, frame)) {
+		producer_drop(binding, LOSS_BUSY);
+		return -EAGAIN;
+	}
+	if (binding->busy_frame && recover_left_push(binding) < 0) {
+		producer_drop(binding, LOSS_CORRUPT);
+		return -EAGAIN;
+	}
+	if (size > binding->record_max) {
+		producer_drop(binding, LOSS_SIZE);
+		return -EMSGSIZE;
+	}
+	return 0;
+}
+
+static int push_marked(struct binding *binding, const struct push *push)
+{
+	int r;
+
+	binding->busy_frame = push->frame;
+	signal_fence();
+	r = push_slowly(binding, push);
+	signal_fence();
+	binding->busy_frame = 0;
+	return r;
+}
+
+static int attempt_bound(uintptr_t token, struct binding *binding, const struct push *push,
+			 bool count)
+{
+	const uint32_t control = load_acquire_u32(binding->control); /* MO control:B <- control:A */
+	int r;
+
+	if (control & CONTROL_CLOSED)
+		return attachment_renew(token, binding->map) == 0 ? -ERESTART : -ESHUTDOWN;
+	if (push->level > (control & CONTROL_LEVEL_MASK))
+		return 0;
+	r = check_push(binding, push->frame, push->size);
+	if (r < 0)
+		return r;
+	r = push_marked(binding, push);
+	if (r == 0)
+		return 0;
+	r = after_refusal(binding, token, r);
+	return r == -ERESTART ? r : count_refusal(binding, r, count);
+}
+
+COLD int producer_attempt(uintptr_t token, const struct push *push, bool count,
+			  struct binding **ret_binding)
+{
+	int r = -ERESTART;
+
+	*ret_binding = NULL;
+	for (int tries = 0; r == -ERESTART && tries < 4; tries++) {
+		r = binding_get(token, ret_binding);
+		if (r == 0)
+			r = attempt_bound(token, *ret_binding, push, count);
+		else if (r == -EAGAIN && count)
+			producer_drop_unbound(token);
+	}
+	return r == -ERESTART ? -ESHUTDOWN : r;
+}
+
+static COLD int push_cold(struct shmlog *log, int level, const void *data, size_t size,
+			  uintptr_t frame)
+{
+	const struct push push = { .data = data, .size = size, .frame = frame,
+				   .level = (uint8_t)level };
+	struct binding *binding;
+
+	if (level < 0 || level > 7)
+		return -EINVAL;
+	return producer_attempt(handle_token(log), &push, true, &binding);
+}
+
+/* Everything that a push of the fast path needs is known: nothing to look at, nothing to tell. */
+static inline bool is_fast(const struct binding *binding, int level, size_t size)
+{
+	/* CLOSED makes the word negative: no level passes. */
+	const int32_t control = (int32_t)load_relaxed_u32(binding->control);
+
+	return level >= 0 && level <= 7 && level <= control && size <= binding->record_max &&
+	       (binding->busy_frame | binding->pending) == 0;
+}
+
+static inline __attribute__((always_inline)) int try_push(struct shmlog *log, struct binding *binding, int level,
+			   const void *data, size_t size)
+{
+	const uint32_t blocks = record_blocks(size);
+	struct record_header header;
+	uint64_t position;
+
+	if (unlikely(!is_fast(binding, level, size)))
+		return push_cold(log, level, data, size, this_frame());
+	position = load_relaxed(&binding->position);
+	if (unlikely(position + blocks > binding->limit))
+		return push_cold(log, level, data, size, this_frame());
+	binding->busy_frame = this_frame();
+	signal_fence();
+	header = (struct record_header){ .length = (uint32_t)size, .kind = RECORD_DATA,
+					 .level = (uint8_t)level,
+					 .ticks = clock_stamp(binding->clock) };
+	ring_fill(&binding->lane, position, &header, data);
+	ring_publish(&binding->lane, position, blocks, 0);
+	store_relaxed(&binding->position, position + blocks);
+	signal_fence();
+	binding->busy_frame = 0;
+	return 0;
+}
+
+SHMLOG_API int shmlog_try_push_at(struct shmlog *log, int level, const void *data, size_t size)
+{
+	struct binding *binding = binding_current(handle_token(log));
+
+	if (unlikely(!binding))
+		return push_cold(log, level, data, size, this_frame());
+	return try_push(log, binding, level, data, size);
+}
+
+SHMLOG_API int shmlog_try_push(struct shmlog *log, const void *data, size_t size)
+{
+	struct binding *binding = binding_current(handle_token(log));
+
+	if (unlikely(!binding) && binding_get(handle_token(log), &binding) < 0)
+		return push_cold(log, SHMLOG_INFO, data, size, this_frame()); /* it says what is wrong */
+	return try_push(log, binding, binding->level, data, size);
+}
+
+/* ---- claims ---- */
+
+/* The private memory in which a claim of lane 0 is written. */
+static int claim_memory(struct binding *binding)
+{
+	void *memory;
+	int r;
+
+	if (binding->claim.memory)
+		return 0;
+	r = binding->map->sys->map(NULL, binding->record_max, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, &memory);
+	if (r == 0)
+		binding->claim.memory = memory;
+	return r < 0 ? -EAGAIN : 0;
+}
+
+static int claim_own(struct binding *binding, uint32_t blocks)
+{
+	uint64_t position;
+	int r = tell_first(binding, blocks);
+
+	if (r == 0)
+		r = reserve_own(binding, blocks);
+	if (r < 0)
+		return r;
+	position = load_relaxed(&binding->position);
+	ring_claim_own(&binding->lane, position, blocks);
+	binding->claim.position = position;
+	binding->claim.ticks = clock_stamp(binding->clock);
+	store_relaxed(&binding->position, position + blocks);
+	set_limit(binding);
+	return 0;
+}
+
+static int claim_marked(struct binding *binding, size_t size, uintptr_t frame)
+{
+	int r;
+
+	binding->busy_frame = frame;
+	signal_fence();
+	if (is_own(binding))
+		r = claim_own(binding, record_blocks(size));
+	else
+		r = claim_memory(binding);
+	signal_fence();
+	binding->busy_frame = 0;
+	return r;
+}
+
+static int claim_bound(uintptr_t token, struct binding *binding, size_t size, uintptr_t frame)
+{
+	int r;
+
+	if (load_acquire_u32(binding->control) & CONTROL_CLOSED) /* MO control:B <- control:A */
+		return attachment_renew(token, binding->map) == 0 ? -ERESTART : -ESHUTDOWN;
+	if (binding->claim.open)
+		return -EBUSY;
+	r = check_push(binding, frame, size);
+	if (r < 0)
+		return r;
+	r = claim_marked(binding, size, frame);
+	if (r == 0)
+		return 0;
+	r = after_refusal(binding, token, r);
+	return r == -ERESTART ? r : count_refusal(binding, r, true);
+}
+
+static uint8_t *claim_data(const struct binding *binding)
+{
+	if (!is_own(binding))
+		return binding->claim.memory;
+	return lane_block(&binding->lane, binding->claim.position) + sizeof(struct record_header);
+}
+
+static void claim_show(struct binding *binding, int level, size_t size, struct shmlog_claim *ret)
+{
+	struct open_claim *claim = &binding->claim;
+
+	claim->open = true;
+	claim->level = (uint8_t)level;
+	claim->blocks = record_blocks(size);
+	claim->size = size;
+	claim->serial++;
+	*ret = (struct shmlog_claim){ .data = claim_data(binding), .size = size,
+				      .position = claim->position, .serial = claim->serial };
+}
+
+SHMLOG_API int shmlog_claim(struct shmlog *log, int level, size_t size,
+			    struct shmlog_claim *ret_claim)
+{
+	const uintptr_t token = handle_token(log);
+	struct binding *binding;
+	int r = -ERESTART;
+
+	if (level < 0 || level > 7 || !ret_claim)
+		return -EINVAL;
+	for (int tries = 0; r == -ERESTART && tries < 4; tries++) {
+		r = binding_get(token, &binding);
+		if (r == 0)
+			r = claim_bound(token, binding, size, this_frame());
+		else if (r == -EAGAIN)
+			producer_drop_unbound(token);
+	}
+	if (r == 0)
+		claim_show(binding, level, size, ret_claim);
+	return r == -ERESTART ? -ESHUTDOWN : r;
+}
+
+/* The binding whose open claim this is, or NULL. */
+static struct binding *claim_binding(struct shmlog *log, const struct shmlog_claim *claim)
+{
+	struct binding *binding = binding_current(handle_token(log));
+
+	if (!claim || !binding || !binding->claim.open || binding->claim.serial != claim->serial ||
+	    claim->data != claim_data(binding))
+		return NULL;
+	return binding;
+}
+
+/* The header lies before the payload that the caller has filled; its level decides only now. */
+static void commit_own(struct binding *binding, size_t size)
+{
+	const struct open_claim *claim = &binding->claim;
+	const struct record_header header = { .length = (uint32_t)size, .kind = RECORD_DATA,
+					      .level = claim->level, .ticks = claim->ticks };
+
+	memcpy(lane_block(&binding->lane, claim->position), &header, sizeof(header));
+	ring_publish(&binding->lane, claim->position, claim->blocks, 0);
+}
+
+SHMLOG_API int shmlog_commit(struct shmlog *log, struct shmlog_claim *claim, size_t size)
+{
+	struct binding *binding = claim_binding(log, claim);
+
+	if (!binding)
+		return -EBADF;
+	if (size > binding->claim.size)
+		return -EMSGSIZE;
+	binding->claim.open = false;
+	if (!is_own(binding))
+		return shmlog_try_push_at(log, binding->claim.level, binding->claim.memory, size);
+	if (binding->claim.level > (load_relaxed_u32(binding->control) & CONTROL_LEVEL_MASK))
+		ring_skip(&binding->lane, binding->claim.position, binding->claim.blocks);
+	else
+		commit_own(binding, size);
+	return 0;
+}
+
+void producer_abort_claim(struct binding *binding)
+{
+	if (binding->claim.open && is_own(binding))
+		ring_skip(&binding->lane, binding->claim.position, binding->claim.blocks);
+	binding->claim.open = false;
+}
+
+SHMLOG_API int shmlog_abort(struct shmlog *log, struct shmlog_claim *claim)
+{
+	struct binding *binding = claim_binding(log, claim);
+
+	if (!binding)
+		return -EBADF;
+	producer_abort_claim(binding);
+	return 0;
+}

@@ -1,0 +1,46 @@
+/*
+ * producer.h - what binding.c and wait.c need of producer.c.
+ */
+#ifndef SHMLOG_LIB_PRODUCER_H
+#define SHMLOG_LIB_PRODUCER_H
+
+#include "binding.h"
+
+/* Tell the log who pushes here: the first record of a binding. 0; -EAGAIN no room yet. */
+int producer_tell_source(struct binding *binding);
+
+/* The same for a new holder of lane 0. */
+int producer_tell_shared_source(const struct ring_map *map, struct shared_holder *holder);
+
+/* Abort the binding's open claim, if there is one. */
+void producer_abort_claim(struct binding *binding);
+
+/* One record on its way into the ring. */
+struct push {
+	const void *data;
+	size_t size;
+	uintptr_t frame; /* of the public function that was called                       */
+	uint8_t level;
+};
+
+static inline __attribute__((always_inline)) uintptr_t this_frame(void)
+{
+	return (uintptr_t)__builtin_frame_address(0);
+}
+
+/**
+ * producer_attempt() - try once, with everything that a push may have to do first.
+ * @ret_binding: the binding that was tried, also when the ring had no room.
+ * @count: count what waiting can cure, too: no room, no lane.
+ * Return: as shmlog_try_push_at().
+ */
+int producer_attempt(uintptr_t token, const struct push *push, bool count,
+		     struct binding **ret_binding);
+
+/* Count one dropped record; the next that fits is preceded by a GAP. */
+void producer_drop(struct binding *binding, enum loss_reason reason);
+
+/* The same for a thread that could bind nothing. */
+void producer_drop_unbound(uintptr_t token);
+
+#endif

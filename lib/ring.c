@@ -1,0 +1,252 @@
+/*
+ * ring.c - the parts of a lane's protocol that are not on an own lane's hot path. See ring.h.
+ */
+#include "ring.h"
+
+#include <errno.h>
+
+void lane_init(struct lane *lane, void *words, void *blocks, uint32_t block_count,
+	       uint32_t record_max)
+{
+	assert(is_power_of_two(block_count));
+	assert(record_blocks(record_max) <= block_count / 2);
+	*lane = (struct lane){
+		.words = words,
+		.blocks = blocks,
+		.block_count = block_count,
+		.lap_shift = (uint32_t)__builtin_ctz(block_count),
+		.blocks_max = record_blocks(record_max),
+	};
+}
+
+void ring_skip(const struct lane *lane, uint64_t position, uint32_t blocks)
+{
+	const uint64_t word = word_make(lane_lap(lane, position), blocks, 0, WORD_SKIP);
+
+	store_release(lane_word(lane, position), word); /* MO skip:A -> look:A */
+}
+
+void ring_claim_own(const struct lane *lane, uint64_t position, uint32_t blocks)
+{
+	const uint64_t word = word_make(lane_lap(lane, position), blocks, 0, WORD_CLAIMED);
+
+	store_release(lane_word(lane, position), word); /* MO claim:A -> look:A */
+}
+
+/* A walk along the words from `released`; see I4. */
+struct walk {
+	const struct lane *lane;
+	const struct shared_u64 *released_word;
+	uint64_t released; /* as last loaded        */
+	uint64_t position;
+	uint32_t steps;
+};
+
+/* Progress of the consumer earns new steps: others may go round the lane while we are preempted. */
+static void walk_reload(struct walk *walk)
+{
+	const uint64_t released = load_acquire(walk->released_word); /* MO reuse:B <- release:A */
+
+	if (released != walk->released)
+		walk->steps = 0;
+	walk->released = released;
+	walk->position = max_u64(walk->position, released);
+}
+
+static struct walk walk_begin(const struct lane *lane, const struct shared_u64 *released_word,
+			      uint64_t hint)
+{
+	struct walk walk = { .lane = lane, .released_word = released_word, .position = hint };
+
+	walk_reload(&walk);
+	/* A hint is only a place to look from: one beyond a full lane is nonsense. */
+	if (walk.position - walk.released > lane->block_count)
+		walk.position = walk.released;
+	return walk;
+}
+
+/*
+ * Step to the next position whose word is of this lap (1: *ret_word) or to the frontier (0).
+ * The caller moves on from a word by walk_pass(). -EUCLEAN: nonsense, or too many steps.
+ */
+static int walk_look(struct walk *walk, uint64_t *ret_word)
+{
+	for (;;) {
+		const struct shared_u64 *at = lane_word(walk->lane, walk->position);
+		const uint64_t lap = lane_lap(walk->lane, walk->position);
+		const uint64_t word = load_acquire(at); /* MO look:A <- publish:A */
+
+		if (walk->steps++ > walk->lane->block_count)
+			return -EUCLEAN;
+		*ret_word = word;
+		if (word_lap(word) == lap)
+			return 1;
+		if (word_lap(word) < lap)
+			return 0;
+		walk_reload(walk); /* a lap behind: the consumer and others have gone on */
+	}
+}
+
+static int walk_pass(struct walk *walk, uint64_t word)
+{
+	const struct lane *lane = walk->lane;
+	const uint32_t blocks = word_blocks(word);
+
+	if (blocks == 0 || blocks > lane->blocks_max ||
+	    blocks > lane->block_count - lane_index(lane, walk->position))
+		return -EUCLEAN;
+	walk->position += blocks;
+	if (walk->position - walk->released > lane->block_count)
+		walk_reload(walk);
+	return walk->position - walk->released > lane->block_count ? -EUCLEAN : 0;
+}
+
+/* Is there room for @blocks at the walk's position? Asks the writer again before it says no. */
+static bool walk_has_room(struct walk *walk, uint32_t blocks)
+{
+	const uint64_t end = walk->position + blocks;
+
+	if (end - walk->released > walk->lane->block_count)
+		walk_reload(walk);
+	return end - walk->released <= walk->lane->block_count;
+}
+
+static bool try_swap(const struct lane *lane, uint64_t position, uint64_t seen, uint64_t word)
+{
+	return swap_relaxed(lane_word(lane, position), seen, word);
+}
+
+/* At the frontier: claim there. 1 done, 0 look again, -EAGAIN no room. */
+static int claim_at(const struct shared_lane *shared, struct walk *walk, uint64_t seen,
+		    uint32_t blocks, uint64_t *ret_ticks)
+{
+	const struct lane *lane = &shared->lane;
+	const uint64_t lap = lane_lap(lane, walk->position);
+	const uint32_t to_end = lane->block_count - lane_index(lane, walk->position);
+
+	if (!walk_has_room(walk, blocks > to_end ? to_end : blocks))
+		return -EAGAIN;
+	if (blocks > to_end) {
+		(void)try_swap(lane, walk->position, seen,
+			       word_make(lap, to_end, shared->owner, WORD_SKIP));
+		return 0;
+	}
+	*ret_ticks = clock_stamp(shared->clock);
+	return try_swap(lane, walk->position, seen,
+			word_make(lap, blocks, shared->owner, WORD_CLAIMED));
+}
+
+int ring_claim_shared(const struct shared_lane *shared, uint32_t blocks, uint64_t *ret_position,
+		      uint64_t *ret_ticks)
+{
+	struct walk walk =
+		walk_begin(&shared->lane, shared->released, load_relaxed(shared->tail_hint));
+	uint64_t word;
+	int r;
+
+	for (;;) {
+		r = walk_look(&walk, &word);
+		if (r > 0)
+			r = walk_pass(&walk, word);
+		else if (r == 0)
+			r = claim_at(shared, &walk, word, blocks, ret_ticks);
+		if (r < 0)
+			return r;
+		if (r > 0)
+			break;
+	}
+	store_relaxed(shared->tail_hint, walk.position + blocks);
+	*ret_position = walk.position;
+	return 0;
+}
+
+static bool is_ready_data(const struct lane *lane, uint64_t position, uint64_t word)
+{
+	struct record_header header;
+
+	if (word_state(word) != WORD_READY)
+		return false;
+	memcpy(&header, lane_block(lane, position), sizeof(header));
+	return header.kind == RECORD_DATA;
+}
+
+/* True: the word is settled, the walk may pass it. */
+static bool bury_one(const struct lane *lane, uint64_t position, uint64_t word, uint32_t owner)
+{
+	const uint64_t dead = UINT64_C(1) << WORD_DEAD_SHIFT;
+
+	if (word_state(word) != WORD_CLAIMED || word_owner(word) != owner)
+		return true;
+	return try_swap(lane, position, word, word | dead | WORD_SKIP);
+}
+
+int ring_bury(const struct lane *lane, const struct shared_u64 *released, uint32_t owner,
+	      uint64_t *ret_frontier, uint64_t *ret_data)
+{
+	struct walk walk = walk_begin(lane, released, 0);
+	uint64_t data = 0;
+	uint64_t word;
+	int r;
+
+	while ((r = walk_look(&walk, &word)) > 0) {
+		if (!bury_one(lane, walk.position, word, owner))
+			continue;
+		data += word_owner(word) == owner && is_ready_data(lane, walk.position, word);
+		r = walk_pass(&walk, word);
+		if (r < 0)
+			return r;
+	}
+	if (r < 0)
+		return r;
+	*ret_frontier = walk.position;
+	*ret_data = data;
+	return 0;
+}
+
+bool record_is_admissible(const struct record_header *header)
+{
+	switch (header->kind) {
+	case RECORD_DATA:
+		return header->level <= 7;
+	case RECORD_SOURCE:
+		return header->length == sizeof(struct source_payload);
+	case RECORD_GAP:
+		return header->length == sizeof(struct gap_payload);
+	default:
+		return false;
+	}
+}
+
+static void survey_walk(const struct lane *lane, const struct lane_status *status,
+			struct ring_survey *survey)
+{
+	struct walk walk = walk_begin(lane, &status->released, 0);
+	uint64_t word;
+	int r;
+
+	survey->released = walk.released;
+	survey->records_released = load_relaxed(&status->records_released);
+	while ((r = walk_look(&walk, &word)) > 0) {
+		if (is_ready_data(lane, walk.position, word)) {
+			survey->data_records++;
+			survey->by_owner[word_owner(word)]++;
+		}
+		r = walk_pass(&walk, word);
+		if (r < 0)
+			break;
+	}
+	survey->corrupt = r < 0;
+	survey->frontier = walk.position;
+}
+
+/* The writer releases what is being counted: count again, a few times, when it did. */
+void ring_survey(const struct lane *lane, const struct lane_status *status,
+		 struct ring_survey *ret)
+{
+	for (unsigned i = 0; i < 8; i++) {
+		*ret = (struct ring_survey){ 0 };
+		survey_walk(lane, status, ret);
+		if (load_acquire(&status->released) == ret->released) /* MO survey:A <- release:A */
+			return;
+	}
+}

@@ -1,0 +1,268 @@
+/*
+ * sys.c - the real operating-system calls, as one table.
+ *
+ * Each wrapper turns errno into a negative result and leaves errno as it was: pushes promise that.
+ */
+#include "sys.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The value of @call, or -errno; errno keeps what it held. */
+#define KEEP_ERRNO(type, call)                                                                     \
+	do {                                                                                       \
+		const int kept = errno;                                                            \
+		type result = (call);                                                              \
+		if (result < 0)                                                                    \
+			result = -errno;                                                           \
+		errno = kept;                                                                      \
+		return result;                                                                     \
+	} while (0)
+
+static int real_open(const char *path, int flags, mode_t mode)
+{
+	KEEP_ERRNO(int, open(path, flags, mode));
+}
+
+static int real_openat(int dir, const char *path, int flags, mode_t mode)
+{
+	KEEP_ERRNO(int, openat(dir, path, flags, mode));
+}
+
+static int real_close(int fd)
+{
+	KEEP_ERRNO(int, close(fd));
+}
+
+static int real_fstat(int fd, struct stat *ret)
+{
+	KEEP_ERRNO(int, fstat(fd, ret));
+}
+
+static int real_fstatat(int dir, const char *path, struct stat *ret, int flags)
+{
+	KEEP_ERRNO(int, fstatat(dir, path, ret, flags));
+}
+
+static int real_fstatfs(int fd, struct statfs *ret)
+{
+	KEEP_ERRNO(int, fstatfs(fd, ret));
+}
+
+static int real_ftruncate(int fd, off_t size)
+{
+	KEEP_ERRNO(int, ftruncate(fd, size));
+}
+
+static int real_fallocate(int fd, int mode, off_t offset, off_t size)
+{
+	KEEP_ERRNO(int, fallocate(fd, mode, offset, size));
+}
+
+static int real_fchmod(int fd, mode_t mode)
+{
+	KEEP_ERRNO(int, fchmod(fd, mode));
+}
+
+static int real_fchown(int fd, uid_t user, gid_t group)
+{
+	KEEP_ERRNO(int, fchown(fd, user, group));
+}
+
+static int real_mkdirat(int dir, const char *path, mode_t mode)
+{
+	KEEP_ERRNO(int, mkdirat(dir, path, mode));
+}
+
+static int real_linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
+{
+	KEEP_ERRNO(int, linkat(from_dir, from, to_dir, to, flags));
+}
+
+static int real_unlinkat(int dir, const char *path, int flags)
+{
+	KEEP_ERRNO(int, unlinkat(dir, path, flags));
+}
+
+static int real_renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+	KEEP_ERRNO(int, renameat(from_dir, from, to_dir, to));
+}
+
+static int real_fsync(int fd)
+{
+	KEEP_ERRNO(int, fsync(fd));
+}
+
+static int real_fdatasync(int fd)
+{
+	KEEP_ERRNO(int, fdatasync(fd));
+}
+
+static ssize_t real_pread(int fd, void *buffer, size_t size, off_t offset)
+{
+	KEEP_ERRNO(ssize_t, pread(fd, buffer, size, offset));
+}
+
+static ssize_t real_pwrite(int fd, const void *buffer, size_t size, off_t offset)
+{
+	KEEP_ERRNO(ssize_t, pwrite(fd, buffer, size, offset));
+}
+
+static int real_map(void *address, size_t size, int protection, int flags, int fd, off_t offset,
+		    void **ret)
+{
+	const int kept = errno;
+	void *mapping = mmap(address, size, protection, flags, fd, offset);
+	int result = 0;
+
+	if (mapping == MAP_FAILED)
+		result = -errno;
+	else
+		*ret = mapping;
+	errno = kept;
+	return result;
+}
+
+static int real_unmap(void *address, size_t size)
+{
+	KEEP_ERRNO(int, munmap(address, size));
+}
+
+static int real_advise(void *address, size_t size, int advice)
+{
+	KEEP_ERRNO(int, madvise(address, size, advice));
+}
+
+static struct flock lock_range(short type, int64_t start, int64_t size)
+{
+	return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = start,
+			       .l_len = size };
+}
+
+static int real_lock(int fd, int64_t start, int64_t size)
+{
+	struct flock range = lock_range(F_WRLCK, start, size);
+
+	KEEP_ERRNO(int, fcntl(fd, F_OFD_SETLK, &range));
+}
+
+static int real_unlock(int fd, int64_t start, int64_t size)
+{
+	struct flock range = lock_range(F_UNLCK, start, size);
+
+	KEEP_ERRNO(int, fcntl(fd, F_OFD_SETLK, &range));
+}
+
+/* A reader may hold F_RDLCK on any byte of a file that it can open: only a write lock counts. */
+static int real_lock_query(int fd, int64_t start, int64_t size)
+{
+	struct flock range = lock_range(F_RDLCK, start, size);
+	const int kept = errno;
+	int result = fcntl(fd, F_OFD_GETLK, &range);
+
+	if (result < 0)
+		result = -errno;
+	else
+		result = range.l_type == F_WRLCK;
+	errno = kept;
+	return result;
+}
+
+static int real_futex_wait(const uint32_t *word, uint32_t value, int64_t deadline_ns)
+{
+	const struct timespec deadline = { .tv_sec = deadline_ns / 1000000000,
+					   .tv_nsec = deadline_ns % 1000000000 };
+
+	KEEP_ERRNO(int, (int)syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value,
+				     deadline_ns < 0 ? NULL : &deadline, NULL,
+				     FUTEX_BITSET_MATCH_ANY));
+}
+
+static int real_futex_wake(const uint32_t *word)
+{
+	KEEP_ERRNO(int, (int)syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0));
+}
+
+static int real_getrandom(void *buffer, size_t size)
+{
+	KEEP_ERRNO(int, (int)getrandom(buffer, size, 0));
+}
+
+static int64_t real_now(clockid_t clock)
+{
+	struct timespec now;
+
+	(void)clock_gettime(clock, &now); /* cannot fail with a clock that exists */
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int real_sleep(int64_t ns)
+{
+	const struct timespec time = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+	const int kept = errno;
+	const int result = -clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+
+	errno = kept;
+	return result;
+}
+
+static int real_thread_alive(uint32_t tid)
+{
+	const int kept = errno;
+	const int gone = syscall(SYS_tgkill, getpid(), tid, 0) < 0 && errno == ESRCH;
+
+	errno = kept;
+	return !gone;
+}
+
+static uint32_t real_gettid(void)
+{
+	return (uint32_t)syscall(SYS_gettid);
+}
+
+static uint32_t real_getpid(void)
+{
+	return (uint32_t)getpid();
+}
+
+const struct sys sys_real = {
+	.open = real_open,
+	.openat = real_openat,
+	.close = real_close,
+	.fstat = real_fstat,
+	.fstatat = real_fstatat,
+	.fstatfs = real_fstatfs,
+	.ftruncate = real_ftruncate,
+	.fallocate = real_fallocate,
+	.fchmod = real_fchmod,
+	.fchown = real_fchown,
+	.mkdirat = real_mkdirat,
+	.linkat = real_linkat,
+	.unlinkat = real_unlinkat,
+	.renameat = real_renameat,
+	.fsync = real_fsync,
+	.fdatasync = real_fdatasync,
+	.pread = real_pread,
+	.pwrite = real_pwrite,
+	.map = real_map,
+	.unmap = real_unmap,
+	.advise = real_advise,
+	.lock = real_lock,
+	.unlock = real_unlock,
+	.lock_query = real_lock_query,
+	.futex_wait = real_futex_wait,
+	.futex_wake = real_futex_wake,
+	.getrandom = real_getrandom,
+	.now = real_now,
+	.sleep = real_sleep,
+	.thread_alive = real_thread_alive,
+	.gettid = real_gettid,
+	.getpid = real_getpid,
+};

@@ -232,7 +232,7 @@ int segment_create(const struct sys *sys, const char *name, const struct segment
 {
 	struct geometry geometry;
 	char path[PATH_SIZE];
-	uint32_t lanes, blocks;
+	uint32_t lanes = 0, blocks = 0;
 	int fd;
 	int r = segment_check_name(name);
 
@@ -569,7 +569,7 @@ static int map_header(const struct segment *segment, struct ring_header **ret)
 /* Replace the bits of `mask` in `control` by `bits`. */
 static int change_control(const struct segment *segment, uint32_t mask, uint32_t bits)
 {
-	struct ring_header *header;
+	struct ring_header *header = NULL;
 	uint32_t old;
 	const int r = map_header(segment, &header);
 

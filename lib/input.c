@@ -1,0 +1,198 @@
+/*
+ * input.c - the bytes of a log by their offset.
+ *
+ * Invariants of a window: it holds [start, start + filled) of the uncompressed bytes, and always
+ * at least the last half of its capacity, so that stepping back by one page never leaves it.
+ */
+#include "input.h"
+
+#include <errno.h>
+#include <lz4frame.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	WINDOW_SIZE = 1024 * 1024,
+	WINDOW_KEPT = WINDOW_SIZE / 2,
+	SOURCE_SIZE = 64 * 1024, /* compressed bytes read at once */
+};
+
+struct input {
+	const struct sys *sys;
+	int fd;
+	enum input_kind kind;
+	int ended; /* 0; 1 no more bytes; -errno why not */
+	uint64_t start;
+	size_t filled;
+	uint8_t *window;
+	LZ4F_dctx *lz4;
+	uint8_t *source;
+	uint64_t source_offset; /* of the next compressed bytes to read */
+	size_t source_at;
+	size_t source_end;
+	bool frame_open; /* inside a frame: the end of the file is damage */
+};
+
+static int open_lz4(struct input *input)
+{
+	input->source = malloc(SOURCE_SIZE);
+	if (input->source == NULL)
+		return -ENOMEM;
+	if (LZ4F_isError(LZ4F_createDecompressionContext(&input->lz4, LZ4F_VERSION)))
+		return -ENOMEM;
+	return 0;
+}
+
+int input_open(const struct sys *sys, int fd, enum input_kind kind, struct input **ret)
+{
+	struct input *input = calloc(1, sizeof(*input));
+
+	if (input == NULL)
+		return -ENOMEM;
+	*input = (struct input){ .sys = sys, .fd = fd, .kind = kind };
+	if (kind != INPUT_FILE)
+		input->window = malloc(WINDOW_SIZE);
+	if ((kind != INPUT_FILE && input->window == NULL) ||
+	    (kind == INPUT_LZ4 && open_lz4(input) < 0)) {
+		input_close(&input);
+		return -ENOMEM;
+	}
+	*ret = input;
+	return 0;
+}
+
+void input_close(struct input **input)
+{
+	struct input *gone = *input;
+
+	if (gone == NULL)
+		return;
+	(void)LZ4F_freeDecompressionContext(gone->lz4);
+	free(gone->source);
+	free(gone->window);
+	free(gone);
+	*input = NULL;
+}
+
+static ssize_t read_file(const struct input *input, void *buffer, size_t size, uint64_t offset)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < size) {
+		n = input->sys->pread(input->fd, (uint8_t *)buffer + done, size - done,
+				      (off_t)(offset + done));
+		if (n == -EINTR)
+			continue;
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+/* A pipe has no offset: the one call that is not in the table, since no fault is injected here. */
+static ssize_t read_pipe(const struct input *input, void *buffer, size_t size)
+{
+	ssize_t n;
+
+	do
+		n = read(input->fd, buffer, size);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+/* 1: compressed bytes are there; 0: the end; -errno. */
+static int refill_source(struct input *input)
+{
+	ssize_t n;
+
+	if (input->source_at < input->source_end)
+		return 1;
+	n = read_file(input, input->source, SOURCE_SIZE, input->source_offset);
+	if (n <= 0)
+		return (int)n;
+	input->source_offset += (uint64_t)n;
+	input->source_at = 0;
+	input->source_end = (size_t)n;
+	return 1;
+}
+
+/* Bytes decompressed; 0 at the end, which is damage inside a frame. */
+static ssize_t read_lz4(struct input *input, void *buffer, size_t size)
+{
+	size_t in, out, hint;
+	int r;
+
+	for (;;) {
+		r = refill_source(input);
+		if (r <= 0)
+			return r < 0 ? r : (input->frame_open ? -EBADMSG : 0);
+		in = input->source_end - input->source_at;
+		out = size;
+		hint = LZ4F_decompress(input->lz4, buffer, &out, input->source + input->source_at,
+				       &in, NULL);
+		if (LZ4F_isError(hint))
+			return -EBADMSG;
+		input->frame_open = hint != 0;
+		input->source_at += in;
+		if (out > 0)
+			return (ssize_t)out;
+	}
+}
+
+/* Append what comes next; the older half goes first when the window is full. */
+static void fill(struct input *input)
+{
+	ssize_t n;
+
+	if (input->filled == WINDOW_SIZE) {
+		memmove(input->window, input->window + WINDOW_SIZE - WINDOW_KEPT, WINDOW_KEPT);
+		input->start += WINDOW_SIZE - WINDOW_KEPT;
+		input->filled = WINDOW_KEPT;
+	}
+	if (input->kind == INPUT_PIPE)
+		n = read_pipe(input, input->window + input->filled, WINDOW_SIZE - input->filled);
+	else
+		n = read_lz4(input, input->window + input->filled, WINDOW_SIZE - input->filled);
+	if (n > 0)
+		input->filled += (size_t)n;
+	else
+		input->ended = n == 0 ? 1 : (int)n;
+}
+
+static void restart(struct input *input)
+{
+	LZ4F_resetDecompressionContext(input->lz4);
+	input->start = input->source_offset = 0;
+	input->filled = input->source_at = input->source_end = 0;
+	input->frame_open = false;
+	input->ended = 0;
+}
+
+static ssize_t read_window(struct input *input, void *buffer, size_t size, uint64_t offset)
+{
+	size_t n;
+
+	if (offset < input->start && input->kind == INPUT_PIPE)
+		return -ESPIPE;
+	if (offset < input->start)
+		restart(input);
+	while (input->start + input->filled < offset + size && input->ended == 0)
+		fill(input);
+	if (offset >= input->start + input->filled)
+		return input->ended < 0 ? input->ended : 0;
+	n = (size_t)min_u64(size, input->start + input->filled - offset);
+	memcpy(buffer, input->window + (offset - input->start), n);
+	return (ssize_t)n;
+}
+
+ssize_t input_read(struct input *input, void *buffer, size_t size, uint64_t offset)
+{
+	if (input->kind == INPUT_FILE)
+		return read_file(input, buffer, size, offset);
+	return read_window(input, buffer, size, offset);
+}

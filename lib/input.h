@@ -1,0 +1,32 @@
+/*
+ * input.h - the bytes of a log by their offset, from a file, a pipe, or an LZ4 archive.
+ *
+ * Files are read where they are asked. A pipe can only go forward, and an archive is decompressed
+ * from its beginning: both keep a window of the last bytes, so that a page may be looked at twice.
+ * Never writes. Owns no descriptor but archive state; the descriptor is borrowed.
+ */
+#ifndef SHMLOG_LIB_INPUT_H
+#define SHMLOG_LIB_INPUT_H
+
+#include "base.h"
+#include "sys.h"
+
+struct input;
+
+enum input_kind { INPUT_FILE, INPUT_PIPE, INPUT_LZ4 };
+
+#define LZ4_FRAME_MAGIC UINT32_C(0x184d2204)
+
+/* 0 or -ENOMEM. @fd is borrowed and stays open at least as long as the input. */
+int input_open(const struct sys *sys, int fd, enum input_kind kind, struct input **ret);
+void input_close(struct input **input);
+
+/**
+ * input_read() - @size bytes at @offset, fewer only at the end.
+ * @size: at most 256 KiB but for files.
+ * Return: bytes read, 0 at or beyond the end; -EBADMSG the archive is damaged here; -ESPIPE a pipe
+ *         has passed @offset; other -errno of the read.
+ */
+ssize_t input_read(struct input *input, void *buffer, size_t size, uint64_t offset);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * logdir.h - the names in a log directory, and their order.
+ *
+ *     DIR/<volume:010>/<file:010>.shmlog.open      being written, or left by a killed writer
+ *     DIR/<volume:010>/<file:010>.shmlog           sealed
+ *     DIR/<volume:010>/<file:010>.shmlog.lz4       sealed and compressed
+ *
+ * Volume and file numbers only grow; file numbers grow through the whole log, not per volume.
+ * Both begin at 1. Nothing else in the directory is shmlog's; foreign names are passed by and
+ * counted, those with a leading dot not even that.
+ */
+#ifndef SHMLOG_LIB_LOGDIR_H
+#define SHMLOG_LIB_LOGDIR_H
+
+#include "base.h"
+#include "sys.h"
+
+enum logfile_state { LOGFILE_OPEN, LOGFILE_SEALED, LOGFILE_COMPRESSED };
+
+struct logdir_file {
+	uint64_t volume_no; /* 0: the file lies in the listed directory itself */
+	uint64_t file_no;
+	enum logfile_state state;
+};
+
+/* Sorted by file number, then state. Heap memory of the list's own. */
+struct logdir_list {
+	struct logdir_file *files;
+	size_t count;
+	size_t foreign;       /* names that are none of ours */
+	uint64_t volume_last; /* largest volume number, also of empty volumes; 0 = none */
+};
+
+enum { LOGDIR_NAME_SIZE = 48 };
+
+/* "<volume>/<file>.shmlog[...]", relative to the log directory. */
+void logdir_file_name(char name[LOGDIR_NAME_SIZE], const struct logdir_file *file);
+void logdir_volume_name(char name[LOGDIR_NAME_SIZE], uint64_t volume_no);
+
+/* Parse a file's name without its volume: true and *ret (volume_no 0), or false: not ours. */
+bool logdir_parse_file(const char *name, struct logdir_file *ret);
+bool logdir_parse_volume(const char *name, uint64_t *ret_volume_no);
+
+/**
+ * logdir_list() - all files of a log.
+ * @dir: descriptor of the log directory (or of one volume); borrowed.
+ * Return: 0; -ENOMEM; -errno of the failing call. A volume that vanishes meanwhile is no error.
+ */
+int logdir_list(const struct sys *sys, int dir, struct logdir_list *ret);
+
+/* The same without the volumes below @volume_first: cheap for who follows a log. */
+int logdir_list_from(const struct sys *sys, int dir, uint64_t volume_first,
+		     struct logdir_list *ret);
+void logdir_list_free(struct logdir_list *list);
+
+#endif

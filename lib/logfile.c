@@ -1,0 +1,134 @@
+/*
+ * logfile.c - read the pages of one file, checked.
+ *
+ * Invariants: once `begun`, info.salt is that of the FILE page behind which `offset` lies, and
+ * page_next is one more than the number of the last page that was read or sought.
+ */
+#include "logfile.h"
+
+#include <errno.h>
+#include <string.h>
+
+void logfile_init(struct logfile *file, const struct sys *sys, int fd)
+{
+	*file = (struct logfile){ .sys = sys, .fd = fd };
+}
+
+void logfile_close(struct logfile *file)
+{
+	if (file->fd >= 0)
+		(void)file->sys->close(file->fd);
+	file->fd = -1;
+}
+
+void logfile_restart(struct logfile *file, uint64_t offset)
+{
+	file->offset = offset;
+	file->begun = false;
+}
+
+void logfile_seek(struct logfile *file, uint64_t offset, uint64_t page_no)
+{
+	file->offset = offset;
+	file->page_next = page_no;
+}
+
+ssize_t logfile_read(const struct logfile *file, void *buffer, size_t size, uint64_t offset)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	if (file->input != NULL)
+		return input_read(file->input, buffer, size, offset);
+	while (done < size) {
+		n = file->sys->pread(file->fd, (uint8_t *)buffer + done, size - done,
+				     (off_t)(offset + done));
+		if (n == -EINTR)
+			continue;
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+int logfile_header(const struct logfile *file, uint64_t offset, struct page_header *ret)
+{
+	struct page_header header = { 0 };
+	const ssize_t n = logfile_read(file, &header, sizeof(header), offset);
+	int r;
+
+	if (n < 0)
+		return (int)n;
+	r = page_header_check(&header);
+	if (r == -ENODATA || (r == 0 && n == sizeof(header)))
+		*ret = header;
+	return r == 0 && n < (ssize_t)sizeof(header) ? -EBADMSG : r;
+}
+
+/* The page at file->offset into @buffer; its smallest size first, which is often all. */
+static int read_page(const struct logfile *file, uint8_t *buffer)
+{
+	struct page_header *header = (struct page_header *)(void *)buffer;
+	ssize_t n, rest = 0;
+	int r;
+
+	memset(buffer, 0, sizeof(*header));
+	n = logfile_read(file, buffer, PAGE_ALIGN, file->offset);
+	if (n < 0)
+		return (int)n;
+	r = page_header_check(header);
+	if (r < 0)
+		return r;
+	if (n == PAGE_ALIGN && header->length > PAGE_ALIGN)
+		rest = logfile_read(file, buffer + PAGE_ALIGN, header->length - PAGE_ALIGN,
+				    file->offset + PAGE_ALIGN);
+	if (rest < 0)
+		return (int)rest;
+	return page_check(buffer, (size_t)(n + rest), file->info.salt);
+}
+
+static int begin(struct logfile *file, const struct page_header *header)
+{
+	int r;
+
+	if (header->kind != PAGE_FILE)
+		return -EBADMSG;
+	r = page_file_info(header, &file->info);
+	if (r < 0)
+		return r;
+	file->begun = true;
+	file->page_first = header->page_no;
+	file->page_next = header->page_no + 1;
+	file->segment_id = header->segment_id;
+	return 0;
+}
+
+static int go_on(struct logfile *file, const struct page_header *header)
+{
+	if (header->kind == PAGE_FILE || header->page_no != file->page_next)
+		return -EBADMSG;
+	if (header->kind != PAGE_SEAL)
+		file->page_next++;
+	return 0;
+}
+
+int logfile_next(struct logfile *file, void *buffer)
+{
+	const struct page_header *header = buffer;
+	int r = read_page(file, buffer);
+
+	if (r < 0)
+		return r;
+	r = file->begun ? go_on(file, header) : begin(file, header);
+	if (r == 0)
+		file->offset += header->length;
+	return r;
+}
+
+int logfile_is_held(const struct logfile *file)
+{
+	return file->sys->lock_query(file->fd, 0, 0);
+}

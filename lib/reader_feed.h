@@ -1,0 +1,133 @@
+/*
+ * reader_feed.h - the pages of a log one after the other, wherever they lie.
+ *
+ * A feed follows a directory through all its files, or reads one file or stream, in which files
+ * may be concatenated, or hands out pages that were made in memory. It decides what is damage and
+ * what is only not there yet. It knows nothing of records, sources and time order.
+ *
+ * reader_open.c opens feeds; reader_files.c goes from file to file, reader_feed.c from page to
+ * page; reader_seek.c jumps.
+ */
+#ifndef SHMLOG_LIB_READER_FEED_H
+#define SHMLOG_LIB_READER_FEED_H
+
+#include "logdir.h"
+#include "logfile.h"
+#include "reader_page.h"
+
+enum feed_kind { FEED_DIRECTORY, FEED_FILE, FEED_MEMORY };
+
+/* One file that is read; its FILE page is proven. */
+struct feed_file {
+	struct logfile log;
+	struct input *input;       /* owned; NULL for plain files                            */
+	struct logdir_file name;   /* file_no 0: not of a directory                          */
+	struct reader_page *first; /* the FILE page until it is handed out                   */
+	uint64_t part_offset;      /* of the FILE page; > 0 in concatenated files            */
+	uint64_t limit;            /* pages from this number on do not exist; UINT64_MAX     */
+	int64_t sealed_ns;         /* when it was sealed; INT64_MAX unknown                  */
+	int64_t first_ns;          /* smallest time of its DATA records; INT64_MIN unknown   */
+	uint64_t seal_offset;      /* of the SEAL page; 0 unknown                            */
+	bool sealed;               /* by its name: what is bad or absent stays so            */
+	bool ended;                /* the SEAL page was handed out                           */
+	bool is_pipe;
+};
+
+struct feed {
+	const struct sys *sys;
+	enum feed_kind kind;
+	char *path; /* for people */
+	int dir;    /* FEED_DIRECTORY; else -1 */
+	struct logdir_list list;
+	struct feed_file *current;   /* NULL: between files                                  */
+	struct feed_file *following; /* the next begun file, as far as it is known           */
+	uint64_t passed_no;          /* files up to this number are done with                */
+	uint64_t passed_volume_no;
+	uint64_t expected; /* number of the next file's FILE page; 0 = any         */
+	uint64_t expected_log_id;
+	uint64_t unrecovered_no; /* file that no writer holds any more                   */
+	bool unrecovered;        /* it is where the log ends now                         */
+	int64_t since_ns;        /* whole files before or behind these are passed by     */
+	int64_t until_ns;
+	struct reader_page **pages; /* FEED_MEMORY                                          */
+	size_t page_count;
+	size_t page_at;
+	uint8_t *scratch; /* PAGE_MAX bytes */
+};
+
+/* reader_open.c */
+
+/* A directory or a file by its path. 0 or -errno with a reason, as shmlog_reader_open(). */
+int feed_open(struct feed *feed, const struct sys *sys, const char *path);
+/* A borrowed descriptor; a pipe is read up to its first page. */
+int feed_open_fd(struct feed *feed, const struct sys *sys, int fd);
+/* Take over @pages, a heap array of @count references. 0 or -ENOMEM: they are still the caller's.
+ */
+int feed_open_memory(struct feed *feed, const char *name, struct reader_page **pages, size_t count);
+/* A second feed at the same place; -ENOTSUP for a pipe. */
+int feed_copy(const struct feed *feed, struct feed *ret);
+void feed_close(struct feed *feed);
+
+/* reader_files.c */
+
+/* A file that is not begun; @fd is taken over, also when it fails. 0 or -ENOMEM. */
+int feed_file_new(const struct sys *sys, int fd, enum input_kind kind, struct feed_file **ret);
+/* Read its FILE page, and the SEAL page of a sealed file. As logfile_next(). */
+int feed_file_begin(const struct feed *feed, struct feed_file *file);
+void feed_file_close(struct feed_file **file);
+/* "<path>/<volume>/<file>" for a reason; thread-local. */
+const char *feed_file_path(const struct feed *feed, const struct feed_file *file);
+
+/* List the directory anew, from the volume on that is being read. 0 or -errno with a reason. */
+int feed_relist(struct feed *feed);
+
+/* Open @name and read its FILE page. -ENODATA not begun; -EBADMSG; -EPROTO; -ENOENT; -errno. */
+int feed_file_open(const struct feed *feed, const struct logdir_file *name, struct feed_file **ret);
+
+/* The next file that has begun behind the one of number @after. -ENODATA: none (yet); -EBADMSG or
+ * -EPROTO with a reason: a sealed file, *ret_bad, that cannot be read; -errno. */
+int feed_file_find(struct feed *feed, uint64_t after, struct feed_file **ret,
+		   struct logdir_file *ret_bad);
+
+/* The next file becomes the current one: 0; -ENODATA; -EBADMSG once for missing pages (call
+ * again); -errno. */
+int feed_advance(struct feed *feed);
+
+/* Learn the next begun file, if there is one, and where the current one ends by it. */
+void feed_look_ahead(struct feed *feed);
+
+/* Drop the current file; whatever comes next begins with @expected (0: any). */
+void feed_leave(struct feed *feed, uint64_t expected);
+
+/* reader_feed.c */
+
+/**
+ * feed_next() - the next page, checked; the caller gets the reference.
+ * Return: 0; -ENODATA the end, or the end for now; -EBADMSG damage with a reason, once: the next
+ *         call goes on behind it; other -errno.
+ */
+int feed_next(struct feed *feed, struct reader_page **ret);
+
+/* The page at the file's place: 0 handed out; -ENODATA, -EBADMSG nothing that counts; -errno. */
+int feed_look(struct feed *feed, struct feed_file *file, struct reader_page **ret);
+
+/* More may come without anybody touching the feed. */
+bool feed_is_live(const struct feed *feed);
+
+/* Cheap: feed_next() may have something now that it had not before. */
+bool feed_has_news(struct feed *feed);
+
+/* reader_seek.c */
+
+/* Page @page_no; feed_next() goes on behind it. -ENOENT; -ENOTSUP; -EBADMSG; -errno. */
+int feed_seek_page(struct feed *feed, uint64_t page_no, struct reader_page **ret);
+
+/* The first page with a DATA record at @time_ns or later, the same way; -ENODATA: none, and the
+ * feed stands at the end. */
+int feed_seek_time(struct feed *feed, int64_t time_ns, struct reader_page **ret);
+
+/* Call @see for each page of the current file up to the one handed out last. 0 or -errno. */
+int feed_rewalk(struct feed *feed, int (*see)(void *context, const struct page_header *page),
+		void *context);
+
+#endif

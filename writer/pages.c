@@ -1,0 +1,515 @@
+/*
+ * pages.c - from a filled page to a released one. See pages.h.
+ */
+#include "pages.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	RETRY_MS = 500,	     /* a full disk is asked again this often                    */
+	FAILURES_MAX = 5,    /* files in a row that take no page at all: give up         */
+};
+
+static unsigned slot_index(const struct pages *pages, const struct page_slot *slot)
+{
+	return (unsigned)(slot - pages->slots);
+}
+
+static int64_t now_ns(const struct pages *pages)
+{
+	return pages->sys->now(CLOCK_MONOTONIC);
+}
+
+static void retry_later(struct pages *pages)
+{
+	pages->retry_at = now_ns(pages) + RETRY_MS * (int64_t)NS_PER_MS;
+}
+
+static bool must_wait(const struct pages *pages)
+{
+	return pages->retry_at != 0 && now_ns(pages) < pages->retry_at;
+}
+
+static void tell(struct pages *pages, const char *what, const char *why)
+{
+	(void)snprintf(pages->trouble, sizeof(pages->trouble), "%s: %s", what, why);
+}
+
+static void enter_stall(struct pages *pages, const char *why)
+{
+	struct writer_status *status = pages->ring->writer;
+
+	retry_later(pages);
+	if (pages->is_stalled)
+		return;
+	pages->is_stalled = true;
+	tell(pages, "no room on disk, the ring keeps what it can", why);
+	store_relaxed(&status->stalls, load_relaxed(&status->stalls) + 1);
+	store_relaxed(&status->stall_began_ns, (uint64_t)pages->sys->now(CLOCK_BOOTTIME));
+	store_relaxed_u32(&status->state, WRITER_STALLED);
+}
+
+static void leave_stall(struct pages *pages)
+{
+	pages->retry_at = 0;
+	if (!pages->is_stalled)
+		return;
+	pages->is_stalled = false;
+	(void)snprintf(pages->trouble, sizeof(pages->trouble), "there is room on disk again");
+	store_relaxed(&pages->ring->writer->stall_began_ns, 0);
+	store_relaxed_u32(&pages->ring->writer->state, WRITER_RUNNING);
+}
+
+/* ---- filling ---- */
+
+static struct page_slot *take_free(struct pages *pages, unsigned keep)
+{
+	struct page_slot *found = NULL;
+	unsigned free_count = 0;
+
+	for (unsigned i = 0; i < IO_BUFFERS; i++) {
+		if (pages->slots[i].state != PAGE_FREE)
+			continue;
+		free_count++;
+		found = &pages->slots[i];
+	}
+	return free_count > keep ? found : NULL;
+}
+
+struct page_slot *pages_fill(struct pages *pages, struct drain *drain)
+{
+	struct page_slot *slot = pages->filling;
+
+	if (slot && slot->drain == drain)
+		return slot;
+	pages_close(pages);
+	slot = pages->filling ? pages->filling : take_free(pages, 1); /* I4 */
+	if (!slot)
+		return NULL;
+	if (!pages->filling)
+		page_begin(&slot->builder, io_buffer(pages->io, slot_index(pages, slot)), PAGE_DATA);
+	slot->state = PAGE_FILLING;
+	slot->is_file_page = false;
+	slot->drain = drain;
+	pages->filling = slot;
+	return slot;
+}
+
+void pages_close(struct pages *pages)
+{
+	struct page_slot *slot = pages->filling;
+
+	if (!slot || slot->builder.records == 0)
+		return;
+	drain_close_page(slot->drain, &slot->builder);
+	drain_stamp(slot->drain, &slot->stamp);
+	slot->state = PAGE_CLOSED;
+	pages->order[pages->order_count++] = slot;
+	pages->closed_count++;
+	pages->filling = NULL;
+	pages->filling_since = 0;
+}
+
+/* ---- placing ---- */
+
+/* Header and checksum for its place in the current file. */
+static void place(struct pages *pages, struct page_slot *slot)
+{
+	struct wfile *file = pages->file;
+
+	slot->stamp.page_no = pages->page_next++;
+	slot->stamp.salt = file->salt;
+	slot->length = page_finish(&slot->builder, &slot->stamp);
+	slot->offset = file->offset;
+	slot->state = PAGE_PLACED;
+	roll_add_page(file, (const void *)slot->builder.buffer, slot->builder.data_records);
+}
+
+/* False: the disk does not take it now. */
+static bool submit(struct pages *pages, struct page_slot *slot)
+{
+	const unsigned index = slot_index(pages, slot);
+	const int r = io_write(pages->io, pages->file->fd, index, slot->length, slot->offset, index);
+
+	if (r < 0) {
+		tell(pages, "cannot submit a write, trying again", strerror(-r));
+		retry_later(pages);
+		return false;
+	}
+	slot->state = PAGE_IN_FLIGHT;
+	return true;
+}
+
+static unsigned count_under_way(const struct pages *pages)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < pages->order_count; i++)
+		count += pages->order[i]->state >= PAGE_PLACED;
+	return count;
+}
+
+/* ---- files ---- */
+
+static void submit_job(struct pages *pages, struct janitor_job *job)
+{
+	/* A slot has at most one job, and there are more jobs than slots. */
+	const int r = janitor_submit(pages->janitor, job);
+
+	assert(r == 0);
+	(void)r;
+}
+
+static void make_ahead(struct pages *pages)
+{
+	struct janitor_job job = { .kind = JANITOR_MAKE, .size = pages->config->max_file };
+
+	if (pages->ahead || must_wait(pages))
+		return;
+	job.file = roll_take(pages->roll);
+	if (!job.file)
+		return;
+	job.place = roll_next_place(pages->volume, job.size, pages->config->max_volume);
+	pages->ahead = job.file;
+	pages->is_ahead_ready = false;
+	submit_job(pages, &job);
+}
+
+void pages_seal(struct pages *pages)
+{
+	struct janitor_job job = { .kind = JANITOR_SEAL, .file = pages->file };
+
+	assert(count_under_way(pages) == 0);
+	job.size = pages->file->size;
+	drain_stamp(pages->ring, &job.stamp);
+	job.stamp.segment_id = pages->file->segment_id;
+	job.stamp.page_no = pages->page_next;
+	pages->previous_file_no = pages->file->place.file_no;
+	pages->file = NULL;
+	pages->seals_submitted++;
+	submit_job(pages, &job);
+}
+
+/* Leave the file as it is, unsealed: the next writer settles it. */
+static void drop_file(struct pages *pages)
+{
+	struct janitor_job job = { .kind = JANITOR_DROP, .file = pages->file };
+
+	pages->previous_file_no = pages->file->place.file_no;
+	pages->file = NULL;
+	submit_job(pages, &job);
+}
+
+static void fill_file_info(const struct pages *pages, struct file_info *info)
+{
+	const struct segment *segment = &pages->ring->segment;
+	struct clock_sample now;
+
+	clock_sample(pages->sys, segment->geometry.clock, &now);
+	*info = (struct file_info){
+		.format_major = FORMAT_MAJOR,
+		.format_minor = FORMAT_MINOR,
+		.page_max = PAGE_MAX,
+		.salt = pages->file->salt,
+		.log_id = pages->log_id,
+		.file_no = pages->file->place.file_no,
+		.volume_no = pages->file->place.volume_no,
+		.previous_file_no = pages->previous_file_no,
+		.previous_checksum = pages->previous_checksum,
+		.created_ticks = now.ticks,
+		.created_boottime_ns = now.boottime_ns,
+		.created_realtime_ns = now.realtime_ns,
+		.writer_pid = pages->sys->getpid(),
+		.clock = segment->geometry.clock,
+		.writer_version = SHMLOG_VERSION_TEXT,
+	};
+	memcpy(info->boot_id, view_header(&pages->ring->view)->boot_id, sizeof(info->boot_id));
+	(void)gethostname(info->host, sizeof(info->host) - 1);
+	(void)snprintf(info->ring, sizeof(info->ring), "%s", segment->name);
+}
+
+/* The FILE page goes before all pages that wait. */
+static void place_file_page(struct pages *pages)
+{
+	struct page_slot *slot = take_free(pages, 0);
+	struct file_info info;
+
+	assert(slot != NULL); /* I4 */
+	fill_file_info(pages, &info);
+	page_begin(&slot->builder, io_buffer(pages->io, slot_index(pages, slot)), PAGE_FILE);
+	page_append_info(&slot->builder, &info, sizeof(info));
+	drain_fill_file_page(pages->ring, &slot->builder);
+	drain_stamp(pages->ring, &slot->stamp);
+	slot->drain = pages->ring;
+	slot->is_file_page = true;
+	memmove(pages->order + 1, pages->order, pages->order_count * sizeof(*pages->order));
+	pages->order[0] = slot;
+	pages->order_count++;
+	pages->file->page_first = pages->page_next;
+	place(pages, slot);
+}
+
+/* The next file, if it is there. All pages before are complete (I3). */
+static bool begin_file(struct pages *pages)
+{
+	struct writer_status *status = pages->ring->writer;
+
+	if (!pages->ahead)
+		make_ahead(pages);
+	if (!pages->is_ahead_ready)
+		return false;
+	pages->file = pages->ahead;
+	pages->ahead = NULL;
+	pages->is_ahead_ready = false;
+	pages->file->segment_id = pages->ring->segment.geometry.segment_id;
+	pages->file_began = now_ns(pages);
+	store_relaxed(&status->files, load_relaxed(&status->files) + 1);
+	place_file_page(pages);
+	return true;
+}
+
+/* Can the page go into the current file? */
+static bool fits(const struct pages *pages, const struct page_slot *slot)
+{
+	const struct wfile *file = pages->file;
+	const uint32_t length = (uint32_t)align_up(slot->builder.used, PAGE_ALIGN);
+
+	if (slot->drain == pages->ring &&
+	    file->segment_id != pages->ring->segment.geometry.segment_id)
+		return false; /* a new ring: recovery looks for its pages behind its FILE page */
+	return roll_fits(file, length);
+}
+
+/* Make the current file one that takes this page, or come back later. */
+static bool prepare_file(struct pages *pages, const struct page_slot *slot)
+{
+	if (pages->file && fits(pages, slot))
+		return true;
+	if (count_under_way(pages) > 0)
+		return false;
+	if (pages->file)
+		pages_seal(pages);
+	return begin_file(pages);
+}
+
+/* Half way through a file the next one is made, so that nobody waits for it. */
+static void think_ahead(struct pages *pages)
+{
+	if (pages->file && pages->file->offset > pages->file->size / 2)
+		make_ahead(pages);
+}
+
+static struct page_slot *first_in_state(struct pages *pages, enum page_state state)
+{
+	for (unsigned i = 0; i < pages->order_count; i++)
+		if (pages->order[i]->state == state)
+			return pages->order[i];
+	return NULL;
+}
+
+static bool any_in_flight(struct pages *pages)
+{
+	return first_in_state(pages, PAGE_IN_FLIGHT) != NULL;
+}
+
+/* ---- errors ---- */
+
+/*
+ * The file is given up and nothing is in flight any more: what is not complete, or complete behind
+ * something that is not, goes to the next file under new numbers. Nothing of it was released.
+ */
+static void give_file_up(struct pages *pages)
+{
+	unsigned kept = 0;
+
+	pages->is_poisoned = false;
+	if (pages->order_count && pages->order[0]->state >= PAGE_PLACED)
+		pages->page_next = pages->order[0]->stamp.page_no;
+	for (unsigned i = 0; i < pages->order_count; i++) {
+		struct page_slot *slot = pages->order[i];
+
+		slot->state = slot->is_file_page ? PAGE_FREE : PAGE_CLOSED;
+		if (!slot->is_file_page)
+			pages->order[kept++] = slot;
+	}
+	pages->order_count = kept;
+	if (pages->file)
+		drop_file(pages);
+	if (++pages->failures >= FAILURES_MAX)
+		pages->fatal = -EIO;
+	if (pages->failures > 1)
+		retry_later(pages);
+}
+
+void pages_poison(struct pages *pages, const char *why)
+{
+	struct writer_status *status = pages->ring->writer;
+
+	store_relaxed(&status->io_errors, load_relaxed(&status->io_errors) + 1);
+	pages->is_poisoned = true;
+	tell(pages, "the file is given up, a new one begins", why);
+}
+
+static void failed(struct pages *pages, struct page_slot *slot, int error)
+{
+	slot->state = PAGE_PLACED;
+	if (error == -ENOSPC)
+		enter_stall(pages, strerror(ENOSPC));
+	else if (error == -EFBIG && slot->is_file_page)
+		pages->fatal = -EFBIG; /* not even one page */
+	else
+		pages_poison(pages, strerror(-error));
+}
+
+/* ---- completion ---- */
+
+static void complete_first(struct pages *pages)
+{
+	struct page_slot *slot = pages->order[0];
+	const struct page_header *header = (const void *)slot->builder.buffer;
+	struct writer_status *status = pages->ring->writer;
+
+	if (!slot->is_file_page) {
+		drain_release(slot->drain, header);
+		pages->completed_count++;
+		pages->failures = 0;
+	}
+	pages->previous_checksum = header->checksum;
+	store_relaxed(&status->pages, load_relaxed(&status->pages) + 1);
+	store_relaxed(&status->bytes, load_relaxed(&status->bytes) + slot->length);
+	slot->state = PAGE_FREE;
+	pages->order_count--;
+	memmove(pages->order, pages->order + 1, pages->order_count * sizeof(*pages->order));
+}
+
+void pages_written(struct pages *pages, unsigned index, int error)
+{
+	struct page_slot *slot = &pages->slots[index];
+
+	assert(index < IO_BUFFERS && slot->state == PAGE_IN_FLIGHT);
+	if (error < 0) {
+		failed(pages, slot, error);
+		return;
+	}
+	slot->state = PAGE_COMPLETE;
+	leave_stall(pages);
+	while (!pages->is_poisoned && pages->order_count &&
+	       pages->order[0]->state == PAGE_COMPLETE)
+		complete_first(pages);
+}
+
+/* ---- the pump ---- */
+
+void pages_pump(struct pages *pages)
+{
+	struct page_slot *slot;
+
+	if (pages->is_poisoned && !any_in_flight(pages))
+		give_file_up(pages);
+	if (pages->is_poisoned || pages->fatal || must_wait(pages))
+		return;
+	while ((slot = first_in_state(pages, PAGE_PLACED)))
+		if (!submit(pages, slot))
+			return;
+	while ((slot = first_in_state(pages, PAGE_CLOSED))) {
+		if (!prepare_file(pages, slot))
+			break;
+		if (pages->order[0]->state == PAGE_PLACED && !submit(pages, pages->order[0]))
+			return; /* the FILE page of a file just begun */
+		place(pages, slot);
+		if (!submit(pages, slot))
+			return;
+	}
+	think_ahead(pages);
+}
+
+/* ---- the second thread's results ---- */
+
+static void made(struct pages *pages, const struct janitor_job *job)
+{
+	if (job->error == 0) {
+		pages->is_ahead_ready = true;
+		leave_stall(pages);
+		return;
+	}
+	roll_settle(pages->volume, job->place.volume_no, job->size, 0);
+	roll_give(job->file);
+	pages->ahead = NULL;
+	if (job->error == -ENOSPC)
+		enter_stall(pages, job->reason);
+	else
+		tell(pages, "cannot make a file, trying again", job->reason);
+	if (job->error == -EFBIG || job->error == -EROFS || job->error == -EACCES)
+		pages->fatal = job->error;
+	retry_later(pages);
+}
+
+static void sealed(struct pages *pages, const struct janitor_job *job)
+{
+	struct janitor_job drop = { .kind = JANITOR_DROP, .file = job->file };
+
+	pages->seals_done++;
+	if (job->error == 0) {
+		roll_settle(pages->volume, job->file->place.volume_no, job->size, job->file->size);
+		roll_give(job->file);
+		return;
+	}
+	tell(pages, "cannot seal a file, the next start does", job->reason);
+	drain_count_unsynced(pages->ring);
+	submit_job(pages, &drop);
+}
+
+static void take_result(struct pages *pages, const struct janitor_job *job)
+{
+	if (job->kind == JANITOR_MAKE)
+		made(pages, job);
+	else if (job->kind == JANITOR_SEAL)
+		sealed(pages, job);
+	else
+		roll_give(job->file);
+}
+
+void pages_collect(struct pages *pages)
+{
+	struct janitor_job job;
+
+	while (janitor_poll(pages->janitor, &job) > 0)
+		take_result(pages, &job);
+}
+
+void pages_wait(struct pages *pages, int64_t timeout_ns)
+{
+	struct janitor_job job;
+
+	if (janitor_wait(pages->janitor, &job, timeout_ns) > 0)
+		take_result(pages, &job);
+}
+
+/* ---- questions ---- */
+
+bool pages_has_data(const struct pages *pages)
+{
+	return pages->file && pages->file->pages > 1;
+}
+
+bool pages_is_idle(const struct pages *pages)
+{
+	return pages->order_count == 0 && (!pages->filling || pages->filling->builder.records == 0);
+}
+
+void pages_finish(struct pages *pages)
+{
+	struct janitor_job job = { .kind = JANITOR_REMOVE };
+
+	while (janitor_pending(pages->janitor) > 0)
+		pages_wait(pages, -1);
+	if (!pages->ahead)
+		return;
+	job.file = pages->ahead;
+	pages->ahead = NULL;
+	submit_job(pages, &job);
+	pages_wait(pages, -1);
+}

@@ -1,0 +1,102 @@
+/*
+ * pages.h - the way of a page: filled, placed in a file, written, complete, released.
+ *
+ *     FREE -> FILLING -> CLOSED -> PLACED -> IN_FLIGHT -> COMPLETE -> FREE
+ *
+ * Owns the page buffers, their order, page numbers and the current file. Decides when a file ends
+ * because a page does not fit, and what an error of the disk means for the pages. Never waits: what
+ * cannot go on now goes on when pages_pump() is called again.
+ *
+ * I1. Pages are placed, and released, in the order in which they were closed. Page k is released
+ *     only when it and every page before it are complete.
+ * I2. A page's number and offset, once it may have been submitted, change only when its file is
+ *     given up; the FILE page of the next file then takes the number of the first page that was
+ *     not complete, and readers ignore that number and those above in the file before.
+ * I3. A FILE page is placed only when every page before it is complete. Its table is the state as
+ *     of the last of them.
+ * I4. One buffer is kept for FILE pages.
+ */
+#ifndef SHMLOG_WRITER_PAGES_H
+#define SHMLOG_WRITER_PAGES_H
+
+#include "config.h"
+#include "drain.h"
+#include "janitor.h"
+
+enum page_state { PAGE_FREE, PAGE_FILLING, PAGE_CLOSED, PAGE_PLACED, PAGE_IN_FLIGHT, PAGE_COMPLETE };
+
+struct page_slot {
+	enum page_state state;
+	bool is_file_page;
+	struct page_builder builder;
+	struct page_stamp stamp;
+	struct drain *drain; /* whose records it holds                                       */
+	uint64_t offset;     /* in the current file, once placed                             */
+	uint32_t length;
+};
+
+struct pages {
+	const struct sys *sys;
+	const struct config *config;
+	struct io *io;
+	struct roll *roll;
+	struct roll_volume *volume;
+	struct janitor *janitor;
+	struct drain *ring; /* the ring that files are made for: its state is in FILE pages  */
+	struct page_slot slots[IO_BUFFERS];
+	struct page_slot *order[IO_BUFFERS]; /* CLOSED and later, oldest first               */
+	unsigned order_count;
+	struct page_slot *filling;
+	int64_t filling_since; /* CLOCK_MONOTONIC of its first record; 0 = empty             */
+	struct wfile *file;    /* being written; NULL = the next page begins one             */
+	struct wfile *ahead;   /* made, or being made                                        */
+	bool is_ahead_ready;
+	int64_t file_began;	/* CLOCK_MONOTONIC                                           */
+	uint64_t page_next;	/* number that the next page placed will have                */
+	uint64_t log_id;
+	uint64_t previous_file_no;
+	uint64_t previous_checksum;
+	uint64_t closed_count;	  /* DATA pages closed and completed, ever: barriers for     */
+	uint64_t completed_count; /* who waits for what was published before               */
+	unsigned seals_submitted;
+	unsigned seals_done;
+	bool is_stalled;   /* no room: the first page waits until `retry_at`                 */
+	bool is_poisoned;  /* the file is to be given up as soon as nothing is in flight     */
+	unsigned failures; /* files given up in a row without one complete page              */
+	int fatal;	   /* -errno: no file can be written at all                          */
+	int64_t retry_at;  /* CLOCK_MONOTONIC                                                */
+	char trouble[320]; /* the last trouble in words, "" once told                        */
+};
+
+/* A page to fill for @drain, the one being filled if it has room; NULL: all buffers are busy. */
+struct page_slot *pages_fill(struct pages *pages, struct drain *drain);
+
+/* Close the page being filled, if there is anything in it. */
+void pages_close(struct pages *pages);
+
+/* Do what can be done now: place and submit pages, begin and seal files. */
+void pages_pump(struct pages *pages);
+
+/* Take the result of one page's write. @error as io.h says. */
+void pages_written(struct pages *pages, unsigned slot, int error);
+
+/* Take the results of the second thread; pages_wait() waits for one, at most @timeout_ns. */
+void pages_collect(struct pages *pages);
+void pages_wait(struct pages *pages, int64_t timeout_ns);
+
+/* The current file is to take nothing more: a sync failed. */
+void pages_poison(struct pages *pages, const char *why);
+
+/* End the current file here: roll, rotate, stop. Nothing is in order; it holds pages. */
+void pages_seal(struct pages *pages);
+
+/* Is there a DATA page in the current file? */
+bool pages_has_data(const struct pages *pages);
+
+/* Nothing is filled, closed or under way. */
+bool pages_is_idle(const struct pages *pages);
+
+/* The end: give up a file made ahead. Everything is sealed. */
+void pages_finish(struct pages *pages);
+
+#endif

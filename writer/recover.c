@@ -1,0 +1,455 @@
+/*
+ * recover.c - settle what an earlier writer left. See recover.h.
+ */
+#include "recover.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "logdir.h"
+#include "logfile.h"
+
+enum { FENCE_TRIES = 1000, FENCE_STEP_MS = 10 };
+
+/* A file of the directory, as far as its first page tells. */
+struct found {
+	struct logdir_file name;
+	struct wfile *file; /* taken over: an unsealed file that has begun; else NULL      */
+	bool has_begun;
+	uint64_t page_first;
+	uint64_t segment_id;
+	uint64_t log_id;
+};
+
+struct recovering {
+	const struct sys *sys;
+	struct roll *roll;
+	struct drain *ring;
+	struct recovery *result;
+	struct logdir_list list;
+	struct found *found; /* one for each of list.files */
+	uint8_t *buffer;     /* PAGE_MAX */
+};
+
+/* ---- looking ---- */
+
+static int open_to_read(const struct recovering *recovering, const struct logdir_file *name,
+			struct logfile *ret)
+{
+	char path[LOGDIR_NAME_SIZE];
+	int fd;
+
+	logdir_file_name(path, name);
+	fd = recovering->sys->openat(recovering->roll->dir, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return reason_set(fd, "%s/%s: cannot open it: %s", recovering->roll->path, path,
+				  strerror(-fd));
+	logfile_init(ret, recovering->sys, fd);
+	return 0;
+}
+
+/* 1: the file begins with a good FILE page; 0: it has not begun, or not wholly. */
+static int read_first_page(struct recovering *recovering, struct found *found)
+{
+	struct logfile file;
+	int r = open_to_read(recovering, &found->name, &file);
+
+	if (r < 0)
+		return r;
+	r = logfile_next(&file, recovering->buffer);
+	if (r == 0) {
+		found->has_begun = true;
+		found->page_first = file.page_first;
+		found->segment_id = file.segment_id;
+		found->log_id = file.info.log_id;
+	}
+	logfile_close(&file);
+	if (r == -EPROTO)
+		return r;
+	return r == 0 ? 1 : r == -ENODATA || r == -EBADMSG ? 0 : r;
+}
+
+/* I1: wait until the last write of a killed writer has landed. */
+static int take_over(struct recovering *recovering, struct found *found)
+{
+	const struct roll_place place = { found->name.volume_no, found->name.file_no };
+	struct wfile *file = roll_take(recovering->roll);
+	int r = -ENFILE;
+
+	for (int i = 0; file && i < FENCE_TRIES; i++) {
+		r = roll_take_over(recovering->roll, file, place);
+		if (r != -EAGAIN)
+			break;
+		(void)recovering->sys->sleep(FENCE_STEP_MS * (int64_t)NS_PER_MS);
+	}
+	if (r == 0)
+		r = recovering->sys->fsync(file->fd); /* I2 */
+	if (r < 0) {
+		if (file && file->fd >= 0)
+			roll_drop(recovering->roll, file);
+		if (file)
+			roll_give(file);
+		return r;
+	}
+	found->file = file;
+	return 0;
+}
+
+static void give_back(struct recovering *recovering, struct found *found)
+{
+	if (!found->file)
+		return;
+	roll_drop(recovering->roll, found->file);
+	roll_give(found->file);
+	found->file = NULL;
+}
+
+/* ---- what is cut off ---- */
+
+static bool is_all_zero(const uint8_t *bytes, size_t size)
+{
+	return size == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0);
+}
+
+static int open_torn(const struct recovering *recovering, const struct logdir_file *name)
+{
+	char path[LOGDIR_NAME_SIZE], torn[LOGDIR_NAME_SIZE + 8];
+
+	logdir_file_name(path, name);
+	(void)snprintf(torn, sizeof(torn), "%s.torn", path);
+	return recovering->sys->openat(recovering->roll->dir, torn,
+				       O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+}
+
+/* Keep every byte that is not zero from @offset on, at its own offset, in <file>.torn. */
+static int keep_torn(struct recovering *recovering, const struct found *found, uint64_t offset)
+{
+	const struct sys *sys = recovering->sys;
+	struct logfile file;
+	int torn = -1;
+	ssize_t size;
+	int r = open_to_read(recovering, &found->name, &file);
+
+	if (r < 0)
+		return r;
+	while (r == 0 && (size = logfile_read(&file, recovering->buffer, PAGE_MAX, offset)) > 0) {
+		if (!is_all_zero(recovering->buffer, (size_t)size)) {
+			if (torn < 0)
+				torn = open_torn(recovering, &found->name);
+			if (torn < 0 || sys->pwrite(torn, recovering->buffer, (size_t)size,
+						    (off_t)offset) != size)
+				r = reason_set(torn < 0 ? torn : -EIO,
+					       "%s: cannot keep what is cut off a file: %s",
+					       recovering->roll->path,
+					       strerror(torn < 0 ? -torn : EIO));
+			recovering->result->cut += (uint64_t)size;
+		}
+		offset += (uint64_t)size;
+	}
+	if (torn >= 0) {
+		(void)sys->fsync(torn);
+		(void)sys->close(torn);
+	}
+	logfile_close(&file);
+	return r;
+}
+
+/* ---- one unsealed file ---- */
+
+static uint32_t count_data(const void *page)
+{
+	struct page_cursor cursor = { 0 };
+	struct record_header header;
+	const void *payload;
+	uint32_t count = 0;
+
+	while (page_next_record(page, &cursor, &header, &payload) > 0)
+		count += header.kind == RECORD_DATA;
+	return count;
+}
+
+/* Read the valid pages below @limit into the file's index. *ret_sealed: it has its SEAL page. */
+static int index_pages(struct recovering *recovering, struct found *found, uint64_t limit,
+		       bool *ret_sealed)
+{
+	const struct page_header *header = (const void *)recovering->buffer;
+	struct wfile *file = found->file;
+	struct logfile reading;
+	int r = open_to_read(recovering, &found->name, &reading);
+
+	*ret_sealed = false;
+	if (r < 0)
+		return r;
+	file->segment_id = found->segment_id;
+	file->page_first = found->page_first;
+	for (;;) {
+		file->offset = reading.offset;
+		r = logfile_next(&reading, recovering->buffer);
+		*ret_sealed = r == 0 && header->kind == PAGE_SEAL;
+		if (r < 0 || *ret_sealed || header->page_no >= limit)
+			break;
+		roll_add_page(file, header, count_data(header));
+		recovering->result->previous_checksum = header->checksum;
+	}
+	file->salt = reading.info.salt;
+	if (*ret_sealed)
+		file->offset = reading.offset;
+	logfile_close(&reading);
+	return r == -ENODATA || r == -EBADMSG ? 0 : r;
+}
+
+static int seal(struct recovering *recovering, struct found *found, bool is_sealed, uint64_t limit)
+{
+	struct wfile *file = found->file;
+	const struct page_stamp stamp = {
+		.segment_id = found->segment_id,
+		.page_no = limit == UINT64_MAX ? file->page_next : limit,
+	};
+	int r;
+
+	if (is_sealed) {
+		r = roll_finish(recovering->roll, file, file->offset);
+	} else {
+		file->recovered = true;
+		file->missing = stamp.page_no - file->page_next;
+		recovering->result->missing += file->missing;
+		r = keep_torn(recovering, found, file->offset);
+		if (r == 0)
+			r = roll_seal(recovering->roll, file, &stamp);
+	}
+	if (r < 0)
+		return r;
+	recovering->result->sealed++;
+	found->name.state = LOGFILE_SEALED;
+	return 0;
+}
+
+/* @limit: the number of the next file's FILE page; UINT64_MAX for the last file. */
+static int settle_file(struct recovering *recovering, struct found *found, uint64_t limit)
+{
+	bool is_sealed;
+	int r = take_over(recovering, found);
+
+	if (r == 0)
+		r = index_pages(recovering, found, limit, &is_sealed);
+	if (r == 0)
+		r = seal(recovering, found, is_sealed, limit);
+	give_back(recovering, found);
+	return r;
+}
+
+/* A file whose FILE page never landed: nothing was released on its account. */
+static int remove_not_begun(struct recovering *recovering, struct found *found)
+{
+	int r = take_over(recovering, found);
+
+	if (r == 0)
+		r = keep_torn(recovering, found, 0);
+	if (r == 0) {
+		r = roll_remove(recovering->roll, found->file);
+		roll_give(found->file);
+		found->file = NULL;
+	}
+	give_back(recovering, found);
+	return r;
+}
+
+/* ---- all files ---- */
+
+static int look_at_all(struct recovering *recovering)
+{
+	for (size_t i = 0; i < recovering->list.count; i++) {
+		struct found *found = &recovering->found[i];
+		int r;
+
+		found->name = recovering->list.files[i];
+		r = found->name.state == LOGFILE_COMPRESSED ? 0 : read_first_page(recovering, found);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Only fenced files may be believed: look at the unsealed ones once nobody writes to them. */
+static int wait_for_fences(struct recovering *recovering)
+{
+	for (size_t i = 0; i < recovering->list.count; i++) {
+		struct found found = { .name = recovering->list.files[i] };
+		int r;
+
+		if (found.name.state != LOGFILE_OPEN)
+			continue;
+		r = take_over(recovering, &found);
+		if (r < 0)
+			return r;
+		give_back(recovering, &found);
+	}
+	return 0;
+}
+
+static uint64_t next_first_page(const struct recovering *recovering, size_t i)
+{
+	for (i++; i < recovering->list.count; i++)
+		if (recovering->found[i].has_begun)
+			return recovering->found[i].page_first;
+	return UINT64_MAX;
+}
+
+static int settle_all(struct recovering *recovering)
+{
+	for (size_t i = 0; i < recovering->list.count; i++) {
+		struct found *found = &recovering->found[i];
+		int r = 0;
+
+		if (found->name.state != LOGFILE_OPEN)
+			continue;
+		if (found->has_begun)
+			r = settle_file(recovering, found, next_first_page(recovering, i));
+		else
+			r = remove_not_begun(recovering, found);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Read a settled file to its end: numbers for the log, positions for the ring. */
+static int read_settled(struct recovering *recovering, const struct found *found, bool restore)
+{
+	const struct page_header *header = (const void *)recovering->buffer;
+	struct logfile file;
+	int r = open_to_read(recovering, &found->name, &file);
+
+	if (r < 0)
+		return r;
+	while ((r = logfile_next(&file, recovering->buffer)) == 0) {
+		recovering->result->page_next = header->page_no;
+		if (header->kind == PAGE_SEAL)
+			break;
+		recovering->result->page_next++;
+		recovering->result->previous_checksum = header->checksum;
+		if (restore)
+			drain_restore_page(recovering->ring, header);
+	}
+	logfile_close(&file);
+	return r == -ENODATA || r == -EBADMSG ? 0 : r;
+}
+
+static const struct found *newest_begun(const struct recovering *recovering, uint64_t segment_id)
+{
+	for (size_t i = recovering->list.count; i-- > 0;) {
+		const struct found *found = &recovering->found[i];
+
+		if (found->has_begun && (segment_id == 0 || found->segment_id == segment_id))
+			return found;
+	}
+	return NULL;
+}
+
+/* The ring's file first, then the log's newest: usually the same. */
+static int read_results(struct recovering *recovering)
+{
+	const struct drain *ring = recovering->ring;
+	const uint64_t segment_id = ring ? ring->segment.geometry.segment_id : 0;
+	const struct found *of_ring = ring ? newest_begun(recovering, segment_id) : NULL;
+	const struct found *newest = newest_begun(recovering, 0);
+	int r = 0;
+
+	if (of_ring)
+		r = read_settled(recovering, of_ring, true);
+	if (r == 0 && newest && newest != of_ring)
+		r = read_settled(recovering, newest, false);
+	if (newest) {
+		recovering->result->log_id = newest->log_id;
+		recovering->result->previous_file_no = newest->name.file_no;
+	}
+	return r;
+}
+
+static void count_volume(struct recovering *recovering)
+{
+	struct roll_volume *volume = &recovering->result->volume;
+
+	volume->volume_no = recovering->list.volume_last;
+	for (size_t i = 0; i < recovering->list.count; i++) {
+		const struct logdir_file *name = &recovering->found[i].name;
+		char path[LOGDIR_NAME_SIZE];
+		struct stat status;
+
+		volume->file_no = max_u64(volume->file_no, name->file_no);
+		logdir_file_name(path, name);
+		if (name->volume_no == volume->volume_no &&
+		    recovering->sys->fstatat(recovering->roll->dir, path, &status, 0) == 0)
+			volume->bytes += (uint64_t)status.st_size;
+	}
+}
+
+static int recover_listed(struct recovering *recovering)
+{
+	int r = wait_for_fences(recovering);
+
+	if (r == 0)
+		r = recovering->sys->fsync(recovering->roll->dir); /* I2 */
+	if (r == 0)
+		r = look_at_all(recovering);
+	if (r == 0)
+		r = settle_all(recovering);
+	if (r == 0)
+		r = read_results(recovering);
+	if (r == 0)
+		count_volume(recovering);
+	return r;
+}
+
+static int list_files(struct recovering *recovering)
+{
+	int r = logdir_list(recovering->sys, recovering->roll->dir, &recovering->list);
+
+	if (r < 0)
+		return reason_set(r, "%s: cannot list it: %s", recovering->roll->path, strerror(-r));
+	recovering->found = calloc(recovering->list.count + 1, sizeof(*recovering->found));
+	recovering->buffer = aligned_alloc(PAGE_ALIGN, PAGE_MAX);
+	if (recovering->found && recovering->buffer)
+		return 0;
+	return reason_set(-ENOMEM, "%s: out of memory", recovering->roll->path);
+}
+
+static void end_recovering(struct recovering *recovering)
+{
+	logdir_list_free(&recovering->list);
+	free(recovering->found);
+	free(recovering->buffer);
+}
+
+int recover_log(struct roll *roll, struct drain *ring, struct recovery *ret)
+{
+	struct recovering recovering = { .sys = roll->sys, .roll = roll, .ring = ring, .result = ret };
+	int r;
+
+	*ret = (struct recovery){ .page_next = 1 };
+	r = list_files(&recovering);
+	if (r == 0)
+		r = recover_listed(&recovering);
+	end_recovering(&recovering);
+	return r;
+}
+
+int recover_log_id(const struct sys *sys, int dir, uint64_t *ret_log_id)
+{
+	struct recovery unused = { 0 };
+	struct roll roll = { .sys = sys, .dir = dir, .path = "log" };
+	struct recovering recovering = { .sys = sys, .roll = &roll, .result = &unused };
+	const struct found *newest;
+	int r = list_files(&recovering);
+
+	if (r == 0)
+		r = look_at_all(&recovering);
+	if (r == 0) {
+		newest = newest_begun(&recovering, 0);
+		*ret_log_id = newest ? newest->log_id : 0;
+	}
+	end_recovering(&recovering);
+	return r;
+}

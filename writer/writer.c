@@ -1,0 +1,679 @@
+/*
+ * writer.c - the writer's loop. See writer.h.
+ */
+#include "writer.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "doorbell.h"
+#include "hold.h"
+
+enum {
+	POLL_US = 500,	    /* between looks while the disk is at work                    */
+	NAP_MAX_MS = 100,   /* between looks at the signals                               */
+	CHECK_MS = 1000,    /* between looks at what changes rarely                       */
+};
+
+static int64_t now_ns(const struct writer *writer)
+{
+	return writer->sys->now(CLOCK_MONOTONIC);
+}
+
+static void say(const char *text)
+{
+	(void)fprintf(stderr, "shmlog-writer: %s\n", text);
+}
+
+/* ---- passes ---- */
+
+/* One pass over one ring. False: all buffers are busy, it has not come to its end. */
+static bool pass_ring(struct writer *writer, struct drain *drain)
+{
+	struct pages *pages = &writer->pages;
+
+	drain_begin_pass(drain);
+	for (;;) {
+		struct page_slot *slot = pages_fill(pages, drain);
+
+		if (!slot)
+			return false;
+		if (drain_continue(drain, &slot->builder) == DRAIN_DONE)
+			return true;
+		pages_close(pages);
+		pages_pump(pages);
+	}
+}
+
+static void note_age(struct writer *writer)
+{
+	struct pages *pages = &writer->pages;
+
+	if (pages->filling && pages->filling->builder.records && !pages->filling_since)
+		pages->filling_since = now_ns(writer);
+}
+
+/* All rings, the removed one first: its records are older. */
+static bool pass(struct writer *writer)
+{
+	bool is_whole = !writer->old || pass_ring(writer, writer->old);
+
+	is_whole = pass_ring(writer, writer->ring) && is_whole;
+	note_age(writer);
+	return is_whole;
+}
+
+static void mark(struct writer *writer)
+{
+	struct page_slot *slot;
+
+	slot = writer->old ? pages_fill(&writer->pages, writer->old) : NULL;
+	if (slot)
+		drain_mark(writer->old, &slot->builder);
+	slot = pages_fill(&writer->pages, writer->ring);
+	if (slot)
+		drain_mark(writer->ring, &slot->builder);
+	note_age(writer);
+}
+
+/* ---- requests ---- */
+
+/* Take up what was asked since: the pass that follows covers it. True: there is something new. */
+static bool take_up(struct request *request, const struct shared_u32 *requests,
+		    const struct shared_u32 *done)
+{
+	const uint32_t asked = load_seq_cst_u32(requests); /* MO request:B <- request:A */
+
+	if (request->is_active || asked == load_relaxed_u32(done))
+		return false;
+	request->asked = asked;
+	request->is_active = true;
+	request->barrier = UINT64_MAX; /* not covered yet */
+	return true;
+}
+
+static bool take_up_requests(struct writer *writer)
+{
+	const struct doorbell *doorbell = writer->ring->doorbell;
+	const struct writer_status *status = writer->ring->writer;
+	const bool drain =
+		take_up(&writer->drain_request, &doorbell->drain_requests, &status->drain_done);
+	const bool sync =
+		take_up(&writer->sync_request, &doorbell->sync_requests, &status->sync_done);
+	const bool rotate =
+		take_up(&writer->rotate_request, &doorbell->rotate_requests, &status->rotate_done);
+
+	return drain || sync || rotate;
+}
+
+static void set_barrier(struct writer *writer, struct request *request)
+{
+	if (request->is_active && request->barrier == UINT64_MAX)
+		request->barrier = writer->pages.closed_count;
+}
+
+static bool is_any_uncovered(const struct writer *writer)
+{
+	return (writer->drain_request.is_active && writer->drain_request.barrier == UINT64_MAX) ||
+	       (writer->sync_request.is_active && writer->sync_request.barrier == UINT64_MAX) ||
+	       (writer->rotate_request.is_active && writer->rotate_request.barrier == UINT64_MAX);
+}
+
+static void answer(struct writer *writer, struct request *request, struct shared_u32 *done)
+{
+	request->is_active = false;
+	store_seq_cst_u32(done, request->asked); /* MO done:A -> done:B */
+	(void)writer->sys->futex_wake(&done->raw);
+}
+
+static void serve_sync(struct writer *writer)
+{
+	struct request *request = &writer->sync_request;
+
+	if (!request->is_active || writer->pages.completed_count < request->barrier)
+		return;
+	if (writer->durable_barrier >= request->barrier && !drain_is_unsynced(writer->ring))
+		answer(writer, request, &writer->ring->writer->sync_done);
+	else
+		writer->is_sync_wanted = true;
+}
+
+/* Rolled when the old file is sealed: then it bears its final name. */
+static void serve_rotate(struct writer *writer)
+{
+	struct request *request = &writer->rotate_request;
+	struct pages *pages = &writer->pages;
+
+	if (!request->is_active || pages->completed_count < request->barrier)
+		return;
+	if (pages_has_data(pages) && request->seals == 0) {
+		if (pages->order_count > 0)
+			return;
+		pages_seal(pages);
+		request->seals = pages->seals_submitted;
+	}
+	if ((int)(pages->seals_done - request->seals) < 0)
+		return;
+	request->seals = 0;
+	answer(writer, request, &writer->ring->writer->rotate_done);
+}
+
+static void serve_requests(struct writer *writer)
+{
+	struct request *drain = &writer->drain_request;
+
+	if (drain->is_active && writer->pages.completed_count >= drain->barrier)
+		answer(writer, drain, &writer->ring->writer->drain_done);
+	serve_sync(writer);
+	serve_rotate(writer);
+}
+
+/* ---- sync ---- */
+
+/* The tags of page writes are their buffers' numbers. */
+enum { TAG_SYNC = IO_BUFFERS };
+
+static bool is_sync_due(const struct writer *writer)
+{
+	const struct config *config = writer->config;
+
+	if (writer->is_sync_wanted)
+		return true;
+	if (config->sync == SYNC_NONE)
+		return false;
+	return config->sync == SYNC_PAGE || now_ns(writer) >= writer->next_sync;
+}
+
+static void apply_snapshot(struct writer *writer)
+{
+	if (!writer->is_snapshot_held ||
+	    (int)(writer->pages.seals_done - writer->sync_seals) < 0)
+		return;
+	writer->is_snapshot_held = false;
+	writer->durable_barrier = writer->sync_barrier;
+	drain_set_durable(writer->ring, &writer->snapshot);
+}
+
+/* What is complete now is durable when this sync is, and the files before are sealed. */
+static void begin_sync(struct writer *writer)
+{
+	struct pages *pages = &writer->pages;
+
+	if (writer->is_sync_in_flight || writer->is_snapshot_held || !is_sync_due(writer))
+		return;
+	if (!drain_is_unsynced(writer->ring) && !writer->is_sync_wanted)
+		return;
+	drain_snapshot(writer->ring, &writer->snapshot);
+	writer->sync_barrier = pages->completed_count;
+	writer->sync_seals = pages->seals_submitted;
+	writer->is_sync_wanted = false;
+	writer->next_sync = now_ns(writer) + writer->config->sync_interval_ns;
+	if (!pages->file) { /* nothing but sealed files */
+		writer->is_snapshot_held = true;
+		apply_snapshot(writer);
+		return;
+	}
+	writer->is_sync_in_flight = io_sync(writer->io, pages->file->fd, TAG_SYNC) == 0;
+}
+
+static void synced(struct writer *writer, int error)
+{
+	writer->is_sync_in_flight = false;
+	if (error == 0) {
+		writer->is_snapshot_held = true;
+		apply_snapshot(writer);
+		return;
+	}
+	/* The kernel may have dropped what it could not write: asking again would say yes to
+	 * nothing. The file is given up. */
+	drain_count_unsynced(writer->ring);
+	pages_poison(&writer->pages, strerror(-error));
+}
+
+/* ---- the disk's answers ---- */
+
+static void reap(struct writer *writer, int64_t timeout_ns)
+{
+	struct io_result results[IO_BUFFERS + 1];
+	const int count = io_reap(writer->io, results, COUNT_OF(results), timeout_ns);
+
+	for (int i = 0; i < count; i++) {
+		if (results[i].tag == TAG_SYNC)
+			synced(writer, results[i].error);
+		else
+			pages_written(&writer->pages, (unsigned)results[i].tag, results[i].error);
+	}
+}
+
+static void tell_trouble(struct writer *writer)
+{
+	struct pages *pages = &writer->pages;
+
+	if (!pages->trouble[0])
+		return;
+	if (strcmp(pages->trouble, writer->told) != 0)
+		say(pages->trouble);
+	(void)snprintf(writer->told, sizeof(writer->told), "%s", pages->trouble);
+	pages->trouble[0] = '\0';
+}
+
+/* The file is old enough, and nothing is under way in it. */
+static void roll_by_age(struct writer *writer)
+{
+	struct pages *pages = &writer->pages;
+
+	if (writer->config->roll_age_ns == 0 || !pages_has_data(pages) || pages->order_count > 0 ||
+	    writer->is_sync_in_flight ||
+	    now_ns(writer) - pages->file_began < writer->config->roll_age_ns)
+		return;
+	pages_seal(pages);
+}
+
+/* Everything that goes on without a look at the ring. */
+static void turn(struct writer *writer, int64_t timeout_ns)
+{
+	reap(writer, timeout_ns);
+	pages_collect(&writer->pages);
+	pages_pump(&writer->pages);
+	apply_snapshot(writer);
+	serve_requests(writer);
+	begin_sync(writer);
+	roll_by_age(writer);
+	tell_trouble(writer);
+}
+
+/* ---- the ring's life ---- */
+
+static void open_successor(struct writer *writer)
+{
+	const struct drain *gone = writer->ring;
+	struct drain *fresh = NULL;
+	const int r = hold_successor(writer->sys, writer->config, gone, &fresh);
+
+	if (r < 0) {
+		say(reason_get());
+		return;
+	}
+	writer->old = writer->ring;
+	writer->ring = fresh;
+	writer->pages.ring = fresh;
+	writer->drain_request = (struct request){ 0 };
+	writer->sync_request = (struct request){ 0 };
+	writer->rotate_request = (struct request){ 0 };
+	say("the ring's name was removed: made a new ring, draining both");
+}
+
+/* The removed ring goes when nobody can store into it and nothing is left. */
+static void close_old(struct writer *writer)
+{
+	struct drain *old = writer->old;
+
+	if (drain_has_users(old) || drain_backlog(old) > 0 || !pages_is_idle(&writer->pages))
+		return;
+	writer->old = NULL;
+	hold_release(old);
+}
+
+static void check_rarely(struct writer *writer)
+{
+	if (now_ns(writer) < writer->next_check)
+		return;
+	writer->next_check = now_ns(writer) + CHECK_MS * (int64_t)NS_PER_MS;
+	drain_reset_lanes(writer->ring);
+	if (writer->old)
+		close_old(writer);
+	else if (drain_is_unlinked(writer->ring))
+		open_successor(writer);
+}
+
+/* ---- signals ---- */
+
+static void print_status(const struct writer *writer)
+{
+	const struct pages *pages = &writer->pages;
+	const struct writer_status *status = writer->ring->writer;
+
+	(void)fprintf(stderr,
+		      "shmlog-writer: ring %s, %llu records taken, %llu lost, %llu abandoned; %llu pages, "
+		      "%llu bytes, %llu files written; %u pages under way; %s\n",
+		      writer->ring->segment.name, (unsigned long long)writer->ring->total_records,
+		      (unsigned long long)writer->ring->total_lost,
+		      (unsigned long long)writer->ring->total_abandoned,
+		      (unsigned long long)load_relaxed(&status->pages),
+		      (unsigned long long)load_relaxed(&status->bytes),
+		      (unsigned long long)load_relaxed(&status->files), pages->order_count,
+		      pages->is_stalled ? "stalled, no room on disk" : "running");
+}
+
+/* As if somebody had asked through the doorbell. */
+static void ask_self(struct writer *writer, bool sync)
+{
+	struct doorbell *doorbell = writer->ring->doorbell;
+
+	if (sync)
+		(void)add_seq_cst_u32(&doorbell->sync_requests, 1); /* MO request:A -> request:B */
+	(void)add_seq_cst_u32(&doorbell->rotate_requests, 1); /* MO request:A -> request:B */
+}
+
+static void stop(struct writer *writer)
+{
+	if (writer->stop_signals++ == 0)
+		writer->stop_deadline = now_ns(writer) + writer->config->stop_timeout_ns;
+	else
+		writer->stop_deadline = now_ns(writer);
+}
+
+static void take_signals(struct writer *writer)
+{
+	struct signalfd_siginfo info;
+
+	while (read(writer->signals, &info, sizeof(info)) == sizeof(info)) {
+		switch (info.ssi_signo) {
+		case SIGTERM:
+		case SIGINT:
+			stop(writer);
+			break;
+		case SIGHUP:
+			(void)config_reload(writer->config);
+			ask_self(writer, false);
+			break;
+		case SIGUSR1:
+			ask_self(writer, true);
+			break;
+		default:
+			print_status(writer);
+		}
+	}
+}
+
+/* ---- waiting ---- */
+
+static uint32_t rings_now(const struct writer *writer)
+{
+	return load_seq_cst_u32(&writer->ring->doorbell->rings); /* MO writer_sleep:B <- doorbell_ring:A */
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Until when may we sleep, if nobody rings? */
+static int64_t wake_time(const struct writer *writer)
+{
+	const struct pages *pages = &writer->pages;
+	int64_t until = now_ns(writer) + NAP_MAX_MS * (int64_t)NS_PER_MS;
+
+	if (writer->config->mode == MODE_LOOP || pages->filling_since)
+		until = earlier(until, writer->next_flush);
+	if (writer->config->sync == SYNC_INTERVAL && drain_is_unsynced(writer->ring))
+		until = earlier(until, writer->next_sync);
+	if (pages->retry_at)
+		until = earlier(until, pages->retry_at);
+	return until;
+}
+
+static void sleep_on_doorbell(struct writer *writer, int64_t until)
+{
+	struct shared_u32 *sleeping = &writer->ring->writer->sleeping;
+
+	store_seq_cst_u32(sleeping, 1); /* MO writer_sleep:A -> doorbell_ring:B */
+	if (rings_now(writer) == writer->rings_seen)
+		(void)writer->sys->futex_wait(&writer->ring->doorbell->rings.raw,
+					      writer->rings_seen, until);
+	store_relaxed_u32(sleeping, 0);
+}
+
+/* Let records gather. While the disk is at work, its answers end the wait, too. */
+static void wait_for_work(struct writer *writer)
+{
+	const int64_t until = wake_time(writer);
+	const int64_t now = now_ns(writer);
+	int64_t nap_ns = POLL_US * (int64_t)NS_PER_US;
+
+	if (until <= now)
+		return;
+	if (writer->io->in_flight == 0) {
+		sleep_on_doorbell(writer, until);
+		return;
+	}
+	nap_ns = earlier(nap_ns, until - now);
+	turn(writer, nap_ns);
+}
+
+/* Has somebody rung since the last look? */
+static void hear_doorbell(struct writer *writer)
+{
+	const uint32_t rings = rings_now(writer);
+
+	writer->is_rung = rings != writer->rings_seen;
+	writer->rings_seen = rings;
+}
+
+/* ---- one round ---- */
+
+/* A ring means "look" in loop mode; in the others, only if enough waits in one lane. */
+static bool is_worth_a_pass(struct writer *writer)
+{
+	const uint32_t blocks = writer->ring->segment.geometry.blocks;
+	const uint32_t batch = writer->config->batch_blocks;
+
+	if (writer->config->mode == MODE_LOOP)
+		return true;
+	if (!writer->is_rung)
+		return false;
+	if (writer->config->mode == MODE_TRIGGER && batch)
+		return drain_backlog(writer->ring) >= min_u64(batch, blocks / 4);
+	return drain_backlog(writer->ring) >=
+	       (writer->config->mode == MODE_TRIGGER ? blocks / 4 : blocks / 2);
+}
+
+static bool is_flush_due(const struct writer *writer)
+{
+	return now_ns(writer) >= writer->next_flush;
+}
+
+static void set_next_flush(struct writer *writer)
+{
+	const int64_t interval = writer->config->flush_interval_ns;
+
+	writer->next_flush = now_ns(writer) + (interval ? interval : NS_PER_MS);
+}
+
+/*
+ * Look at the ring. A page that is not full is closed when it is old enough, or when somebody
+ * waits: for room (he rang), or for an answer. A second pass right before makes its `seen` later
+ * than its records, so that readers need not hold them back.
+ */
+static void look(struct writer *writer, bool must_close)
+{
+	const bool is_due = is_flush_due(writer);
+	bool is_whole = pass(writer);
+
+	if (is_due)
+		mark(writer);
+	if (is_due || must_close || writer->is_rung) {
+		is_whole = pass(writer) && is_whole;
+		pages_close(&writer->pages);
+	}
+	if (is_due)
+		set_next_flush(writer);
+	if (must_close && is_whole) {
+		set_barrier(writer, &writer->drain_request);
+		set_barrier(writer, &writer->sync_request);
+		set_barrier(writer, &writer->rotate_request);
+	}
+	if (writer->is_rung && writer->config->release == RELEASE_DURABLE)
+		writer->is_sync_wanted = true;
+}
+
+static void round_trip(struct writer *writer)
+{
+	bool asked;
+
+	take_signals(writer);
+	hear_doorbell(writer);
+	asked = take_up_requests(writer) || is_any_uncovered(writer);
+	if (asked || is_worth_a_pass(writer) || (writer->pages.filling_since && is_flush_due(writer)))
+		look(writer, asked);
+	turn(writer, 0);
+	check_rarely(writer);
+}
+
+/* ---- the end ---- */
+
+static bool is_time_up(const struct writer *writer)
+{
+	return now_ns(writer) >= writer->stop_deadline;
+}
+
+/* Everything that is in pages reaches the disk. */
+static void finish_pages(struct writer *writer)
+{
+	while (!pages_is_idle(&writer->pages) && !is_time_up(writer) && !writer->pages.fatal) {
+		pages_close(&writer->pages);
+		turn(writer, POLL_US * (int64_t)NS_PER_US);
+		if (writer->io->in_flight == 0)
+			pages_wait(&writer->pages, POLL_US * (int64_t)NS_PER_US);
+		take_signals(writer);
+	}
+}
+
+/* What was published before the signal: a whole pass that begins after it takes all of that. */
+static void drain_rest(struct writer *writer)
+{
+	while (!is_time_up(writer) && !writer->pages.fatal) {
+		const bool is_whole = pass(writer);
+
+		mark(writer);
+		pages_close(&writer->pages);
+		turn(writer, is_whole ? 0 : POLL_US * (int64_t)NS_PER_US);
+		take_signals(writer);
+		if (is_whole)
+			break;
+	}
+	finish_pages(writer);
+}
+
+/* No write may be under way when its buffer goes. */
+static void reap_all(struct writer *writer)
+{
+	while (writer->io->in_flight > 0)
+		turn(writer, -1);
+}
+
+static void seal_last(struct writer *writer)
+{
+	struct pages *pages = &writer->pages;
+
+	reap_all(writer);
+	if (pages->file && pages->order_count == 0 && !pages->is_poisoned)
+		pages_seal(pages);
+	while (pages->seals_done != pages->seals_submitted)
+		pages_wait(pages, -1);
+	tell_trouble(writer);
+}
+
+/* Sealed files are synced: all that is written is durable. */
+static void finish_durable(struct writer *writer)
+{
+	drain_snapshot(writer->ring, &writer->snapshot);
+	drain_set_durable(writer->ring, &writer->snapshot);
+	writer->durable_barrier = writer->pages.completed_count;
+	serve_requests(writer);
+}
+
+static int end(struct writer *writer)
+{
+	struct pages *pages = &writer->pages;
+	bool is_clean;
+
+	drain_rest(writer);
+	seal_last(writer);
+	is_clean = pages_is_idle(pages) && !pages->file && !pages->fatal;
+	if (is_clean)
+		finish_durable(writer);
+	pages_finish(pages);
+	store_relaxed_u32(&writer->ring->writer->io_backend, IO_NONE);
+	if (is_clean)
+		store_release_u32(&writer->ring->writer->state, WRITER_CLEAN); /* MO state:A -> state:B */
+	if (pages->fatal)
+		return reason_set(pages->fatal, "%s: %s; what was published waits in the ring",
+				  writer->config->directory, writer->told);
+	if (pages->is_stalled)
+		return reason_set(-ENOSPC, "%s: no room on disk; what was published waits in the ring",
+				  writer->config->directory);
+	return 0;
+}
+
+/* ---- start ---- */
+
+static void wake(void *argument)
+{
+	const struct writer *writer = argument;
+
+	doorbell_ring(writer->sys, writer->ring->doorbell, writer->ring->writer);
+}
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGUSR1);
+	(void)sigaddset(&set, SIGUSR2);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static void start_pages(struct writer *writer, const struct recovery *recovery)
+{
+	writer->volume = recovery->volume;
+	writer->pages = (struct pages){
+		.sys = writer->sys,
+		.config = writer->config,
+		.io = writer->io,
+		.roll = &writer->roll,
+		.volume = &writer->volume,
+		.janitor = writer->janitor,
+		.ring = writer->ring,
+		.page_next = recovery->page_next,
+		.log_id = recovery->log_id,
+		.previous_file_no = recovery->previous_file_no,
+		.previous_checksum = recovery->previous_checksum,
+	};
+}
+
+int writer_run(struct writer *writer, const struct recovery *recovery)
+{
+	int r;
+
+	writer->signals = open_signals();
+	if (writer->signals < 0)
+		return reason_set(-errno, "cannot take signals: %s", strerror(errno));
+	r = janitor_start(&writer->roll, wake, writer, &writer->janitor);
+	if (r < 0)
+		return reason_set(r, "cannot start the second thread: %s", strerror(-r));
+	start_pages(writer, recovery);
+	writer->next_sync = now_ns(writer);
+	if (writer->config->once)
+		stop(writer);
+	while (!writer->stop_signals && !writer->pages.fatal) {
+		round_trip(writer);
+		wait_for_work(writer);
+	}
+	r = end(writer);
+	janitor_stop(&writer->janitor);
+	(void)close(writer->signals);
+	return r;
+}

@@ -1,0 +1,60 @@
+/*
+ * writer.h - the loop: when to look, when to write, when to sync, when to end.
+ *
+ * Owns every decision that depends on time, on requests or on signals. What a page goes through is
+ * pages.h; what a record goes through, drain.h. One thread; it never spins behind producers: it
+ * lets records gather and takes them in bulk.
+ */
+#ifndef SHMLOG_WRITER_WRITER_H
+#define SHMLOG_WRITER_WRITER_H
+
+#include "pages.h"
+#include "recover.h"
+
+/* One request counter of the doorbell, and how far it is served. */
+struct request {
+	uint32_t asked;	    /* the number that is being served             */
+	bool is_active;
+	uint64_t barrier;   /* pages closed when it was taken up           */
+	unsigned seals;	    /* rotate: seals submitted when it was         */
+};
+
+struct writer {
+	const struct sys *sys;
+	struct config *config;
+	struct io *io;
+	struct roll roll;
+	struct roll_volume volume;
+	struct janitor *janitor;
+	struct pages pages;
+	struct drain *ring; /* the ring by its name                                         */
+	struct drain *old;  /* one whose name was removed, until it is drained; or NULL      */
+	int dir;	    /* the log directory                                            */
+	int dir_lock;	    /* descriptor that holds its lock                               */
+	int signals;	    /* signalfd                                                     */
+	struct request drain_request, sync_request, rotate_request;
+	uint32_t rings_seen; /* doorbell at the last look                                   */
+	bool is_rung;
+	int64_t next_flush;   /* CLOCK_MONOTONIC                                             */
+	int64_t next_sync;
+	int64_t next_check;   /* of the ring's name, quarantined lanes                       */
+	bool is_sync_wanted;
+	bool is_sync_in_flight;
+	uint64_t sync_barrier; /* pages completed when the sync was submitted                */
+	unsigned sync_seals;   /* seals submitted by then: they must be done, too            */
+	bool is_snapshot_held; /* synced, but an older file is not sealed yet                */
+	struct drain_snapshot snapshot;
+	uint64_t durable_barrier; /* pages completed that are durable                        */
+	int stop_signals;	  /* TERM and INT so far                                     */
+	int64_t stop_deadline;
+	char told[320]; /* the last trouble that was printed                                 */
+};
+
+/**
+ * writer_run() - drain until told to stop.
+ * @writer: set up by main: config, io, roll, ring, recovered.
+ * Return: 0; -errno with a reason: what could not be written is in the ring.
+ */
+int writer_run(struct writer *writer, const struct recovery *recovery);
+
+#endif

@@ -1,0 +1,27 @@
+#!/bin/bash
+# A producer that is stopped in the middle delays nobody in another lane; it goes on where it was.
+. "$(dirname "$0")/lib.sh"
+
+corpus 200000 "$WORK/in"
+start_writer "$RING" "$WORK/log"
+for round in 1 2 3 4 5; do
+	shmlog-push -r "$RING" --wait --name "stopped$round" <"$WORK/in" &
+	stopped=$!
+	has_begun() {
+		(($(stat_of "$RING" "[.producers[] | select(.pid == $stopped) | .enqueued] | add // 0") > 0))
+	}
+	wait_until 10 has_begun
+	kill -STOP "$stopped"
+	timeout 20 shmlog-push -r "$RING" --wait --name "lively$round" <"$WORK/in" ||
+		fail "a neighbour is delayed"
+	timeout 20 shmlog-ctl flush "$RING" || fail "the writer is delayed"
+	published "lively$round" "$WORK/log" >"$WORK/out"
+	same "$WORK/in" "$WORK/out"
+	kill -CONT "$stopped"
+	wait "$stopped" || fail "the push failed"
+done
+stop_writer
+for round in 1 2 3 4 5; do
+	published "stopped$round" "$WORK/log" >"$WORK/out"
+	same "$WORK/in" "$WORK/out"
+done

@@ -55,8 +55,11 @@ static int open_io(struct writer *writer)
 	const char *why = NULL;
 	const int r = io_open(writer->config->io, &writer->io, &why);
 
+	if (r < 0 && writer->config->io == IO_CHOOSE_URING)
+		return reason_set(-EOPNOTSUPP, "--io uring: the kernel or a sandbox refuses it: %s; take "
+					       "--io auto or pwrite", strerror(-r));
 	if (r < 0)
-		return reason_set(r, "cannot open --io: %s", strerror(-r));
+		return reason_set(r, "cannot open the disk back end: %s", strerror(-r));
 	if (why)
 		say(why);
 	return 0;

@@ -29,24 +29,30 @@ extern "C" {
 struct shmlog_reader;
 
 struct shmlog_reader_options {
-	size_t size;	 /* sizeof(struct shmlog_reader_options)                            */
-	int unmerged;	 /* nonzero: the order of the pages, not of time                     */
-	int follow;	 /* nonzero: at the end of a live log wait for more, see _next       */
+	size_t size;      /* sizeof(struct shmlog_reader_options)                            */
+	int unmerged;     /* nonzero: the order of the pages, not of time                     */
+	int follow;       /* nonzero: at the end of a live log wait for more, see _next       */
 	int64_t since_ns; /* CLOCK_REALTIME; records stamped before are left out; INT64_MIN = all */
 	int64_t until_ns; /* records stamped after are left out; INT64_MAX = all             */
 };
 
 #ifdef __cplusplus
-#define SHMLOG_READER_OPTIONS_INIT { sizeof(struct shmlog_reader_options), 0, 0, INT64_MIN, INT64_MAX }
+#define SHMLOG_READER_OPTIONS_INIT                                               \
+	{                                                                        \
+		sizeof(struct shmlog_reader_options), 0, 0, INT64_MIN, INT64_MAX \
+	}
 #else
-#define SHMLOG_READER_OPTIONS_INIT \
-	{ .size = sizeof(struct shmlog_reader_options), .since_ns = INT64_MIN, .until_ns = INT64_MAX }
+#define SHMLOG_READER_OPTIONS_INIT                                                   \
+	{                                                                            \
+		.size = sizeof(struct shmlog_reader_options), .since_ns = INT64_MIN, \
+		.until_ns = INT64_MAX                                                \
+	}
 #endif
 
 enum shmlog_kind {
 	SHMLOG_DATA = 1, /* a producer's record                                              */
-	SHMLOG_GAP = 3,	 /* records that were lost here: lost[], lost_total                  */
-	SHMLOG_NOTE = 4	 /* the writer's own words                                           */
+	SHMLOG_GAP = 3,  /* records that were lost here: lost[], lost_total                  */
+	SHMLOG_NOTE = 4  /* the writer's own words                                           */
 };
 
 /* Reasons of losses: indexes into lost[]. */
@@ -66,19 +72,19 @@ SHMLOG_API const char *shmlog_loss_name(int reason);
 
 /* One record. `data` and `name` stay valid until the next call on the same reader. */
 struct shmlog_record {
-	size_t size;	   /* sizeof(struct shmlog_record), set by the caller                */
-	int kind;	   /* enum shmlog_kind                                               */
-	int level;	   /* 0 .. 7                                                         */
-	const void *data;  /* payload of DATA and NOTE; NULL for GAP                         */
+	size_t size;      /* sizeof(struct shmlog_record), set by the caller                */
+	int kind;         /* enum shmlog_kind                                               */
+	int level;        /* 0 .. 7                                                         */
+	const void *data; /* payload of DATA and NOTE; NULL for GAP                         */
 	size_t length;
-	int64_t time_ns;   /* CLOCK_REALTIME; INT64_MIN: the ring has no clock               */
-	uint64_t ticks;	   /* as the producer stamped it                                     */
-	uint64_t page_no;  /* 0 when read from a ring                                        */
-	uint32_t pid;	   /* of the producer, as it saw itself; 0 unknown or the writer     */
+	int64_t time_ns;  /* CLOCK_REALTIME; INT64_MIN: the ring has no clock               */
+	uint64_t ticks;   /* as the producer stamped it                                     */
+	uint64_t page_no; /* 0 when read from a ring                                        */
+	uint32_t pid;     /* of the producer, as it saw itself; 0 unknown or the writer     */
 	uint32_t tid;
 	uint64_t start_time; /* of that process, clock ticks since boot                      */
-	const char *name;  /* of the producer; "" for the writer, "?" if it is unknown       */
-	uint32_t lane;	   /* 0 .. 255; 65535: none                                          */
+	const char *name;    /* of the producer; "" for the writer, "?" if it is unknown       */
+	uint32_t lane;       /* 0 .. 255; 65535: none                                          */
 	uint64_t lost_total;
 	uint64_t lost[SHMLOG_LOSS_REASONS];
 };
@@ -92,7 +98,8 @@ struct shmlog_record {
 SHMLOG_API int shmlog_reader_open(const char *path, const struct shmlog_reader_options *options,
 				  struct shmlog_reader **ret_reader);
 
-/* The same for a descriptor, which is borrowed: a file, or a pipe of concatenated sealed files. */
+/* The same for a descriptor, which is borrowed: a file, read from its beginning, or a pipe of
+ * concatenated sealed files, of which the first page is read at once. */
 SHMLOG_API int shmlog_reader_open_fd(int fd, const struct shmlog_reader_options *options,
 				     struct shmlog_reader **ret_reader);
 
@@ -127,16 +134,16 @@ SHMLOG_API int shmlog_reader_wait(struct shmlog_reader *reader, int64_t timeout_
 
 /* One page as it is on disk. Valid until the next call on the same reader. */
 struct shmlog_page {
-	size_t size;	     /* sizeof(struct shmlog_page), set by the caller                */
+	size_t size; /* sizeof(struct shmlog_page), set by the caller                */
 	uint64_t page_no;
-	int kind;	     /* 1 FILE, 2 DATA, 3 SEAL                                       */
+	int kind; /* 1 FILE, 2 DATA, 3 SEAL                                       */
 	const void *bytes;
 	size_t length;
-	uint32_t records;    /* of any kind                                                  */
+	uint32_t records; /* of any kind                                                  */
 	uint64_t file_no;
 	uint64_t volume_no;
-	uint64_t offset;     /* in its file, uncompressed                                    */
-	int64_t first_ns;    /* smallest and largest time of its DATA records; INT64_MIN: none */
+	uint64_t offset;  /* in its file, uncompressed                                    */
+	int64_t first_ns; /* smallest and largest time of its DATA records; INT64_MIN: none */
 	int64_t last_ns;
 	uint64_t total_records; /* DATA records of the ring's life up to and with this page  */
 	uint64_t total_lost;

@@ -257,6 +257,8 @@ int attachment_renew(uintptr_t token, struct ring_map *map)
 	r = attachment_map(map->sys, map->segment.name, map->name, map->level, &fresh);
 	if (r < 0)
 		return r == -ENOENT ? -ESHUTDOWN : r;
+	for (size_t i = 0; i < LOSS_REASONS; i++) /* statistics are the handle's */
+		store_relaxed(&fresh->process->drops[i], load_relaxed(&map->process->drops[i]));
 	if (!swap_acq_rel(&handles[token_slot(token)], word, handle_word(word >> 8, fresh))) { /* MO handle:A -> handle:B */
 		attachment_release(fresh);
 		return 0;

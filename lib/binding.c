@@ -28,15 +28,15 @@ static bool has_thread_end_key;
 /* Does a mapping keep the lock when its descriptor is closed, as on Linux? Asked once a process. */
 static bool lock_survives_close(const struct ring_map *map, int64_t byte)
 {
-	int fd;
-	bool held = false;
+	int fd, held;
 
-	if (segment_reopen(&map->segment, O_RDONLY, &fd) == 0) {
-		held = map->sys->lock_query(fd, byte, 1) == 1;
-		(void)map->sys->close(fd);
-	}
-	store_relaxed_u32(&mapping_pins_lock, held ? PIN_WORKS : PIN_FAILS);
-	return held;
+	if (segment_reopen(&map->segment, O_RDONLY, &fd) < 0)
+		return false; /* no answer: the next bind asks again */
+	held = map->sys->lock_query(fd, byte, 1);
+	(void)map->sys->close(fd);
+	if (held >= 0)
+		store_relaxed_u32(&mapping_pins_lock, held ? PIN_WORKS : PIN_FAILS);
+	return held == 1;
 }
 
 /*
@@ -142,6 +142,18 @@ static bool is_in_use_here(const struct binding *binding)
 	return binding == slot_being_taken;
 }
 
+/* Keep in the process what sync still asks for. */
+static void remember_position(const struct binding *binding)
+{
+	struct shared_u64 *end = &binding->map->process->lane_positions[binding->lane_no];
+	const uint64_t position = load_relaxed(&binding->position);
+	uint64_t seen;
+
+	do
+		seen = load_relaxed(end);
+	while (seen < position && !swap_relaxed(end, seen, position));
+}
+
 /* A slot is free for @tid when nobody, a thread that is gone, or an earlier thread with the same
  * tid holds it: that one cannot be alive either. */
 static bool slot_take(const struct ring_map *map, struct binding *binding, uint32_t tid)
@@ -158,19 +170,29 @@ static bool slot_take(const struct ring_map *map, struct binding *binding, uint3
 		slot_being_taken = outer;
 		return false;
 	}
-	if (holder != 0)
+	if (holder != 0 && binding->map) {
+		remember_position(binding);
+		store_relaxed(&binding->token, 0);
 		attachment_release(binding->map); /* the reference of who is gone */
+	}
 	return true;
 }
 
+/* Slots are taken from the first on: behind one that nobody has ever had there are no others. */
+static bool slot_was_used(const struct binding *binding)
+{
+	return binding->map || load_relaxed_u32(&binding->tid) != 0;
+}
+
+/* One with a lane that its thread has left, or one without. */
 static struct binding *slot_find(struct ring_map *map, uint32_t tid, bool want_lane)
 {
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		struct binding *binding = &map->process->bindings[i];
 
-		if (want_lane && !binding->map)
-			break; /* never used, nor any behind it */
-		if (want_lane && !binding->base)
+		if (want_lane && !slot_was_used(binding))
+			break;
+		if (want_lane != (binding->base != NULL))
 			continue;
 		if (slot_take(map, binding, tid))
 			return binding;
@@ -340,6 +362,11 @@ static bool space_is_due(const struct ring_map *map)
 	return clock_monotonic_ns() >= load_relaxed(&map->space_after_ns);
 }
 
+static bool holder_is_shown(const struct shared_holder *holder)
+{
+	return load_acquire_u32(&holder->state) == HOLDER_SHOWN; /* MO holder:B <- holder:A */
+}
+
 static int bind_own(struct binding *binding)
 {
 	struct ring_map *map = binding->map;
@@ -349,6 +376,8 @@ static int bind_own(struct binding *binding)
 	if (map->segment.geometry.lanes == 1 || !space_is_due(map))
 		return -EAGAIN;
 	r = segment_reopen(&map->segment, O_RDWR, &fd);
+	if (r == -ENOENT && holder_is_shown(&map->process->holder))
+		return -EAGAIN; /* after a chroot, say: what was taken ahead serves on */
 	if (r < 0)
 		return r == -ESTALE || r == -ENOENT ? -ESHUTDOWN : -EAGAIN;
 	lane_no = lock_drained_lane(map, fd);
@@ -464,11 +493,6 @@ static bool holder_show(struct shared_holder *shown, const struct shared_holder 
 	return true;
 }
 
-static bool holder_is_shown(const struct shared_holder *holder)
-{
-	return load_acquire_u32(&holder->state) == HOLDER_SHOWN; /* MO holder:B <- holder:A */
-}
-
 /* The id is shown to the handle's other threads only after the walk, with SOURCE published: a
  * thread that claimed with it during the walk would have its claim buried. */
 static int holder_get(struct ring_map *map, struct shared_holder **ret)
@@ -504,6 +528,7 @@ static int bind_shared(struct binding *binding)
 	binding->page = holder->page;
 	binding->line = holder->line;
 	binding->status = map_lane_status(binding->map, 0);
+	store_relaxed(&binding->position, 0); /* nothing pushed here yet */
 	binding->limit = 0;
 	binding->is_source_told = true;
 	return 0;
@@ -590,6 +615,15 @@ static int bind_any(struct ring_map *map, struct binding **ret)
 	return r;
 }
 
+static bool handle_shows(uintptr_t token, const struct ring_map *map)
+{
+	struct ring_map *shown = attachment_acquire(token);
+
+	if (shown)
+		attachment_release(shown);
+	return shown == map;
+}
+
 /* The binding takes over the caller's reference to @map. */
 static int bind_thread(uintptr_t token, struct ring_map *map, struct binding **ret)
 {
@@ -603,12 +637,19 @@ static int bind_thread(uintptr_t token, struct ring_map *map, struct binding **r
 		binding_end(binding);
 		return 0;
 	}
-	store_relaxed(&binding->token, token);
+	/* A push from a signal handler must not come between SOURCE and its publication. */
+	mark_busy(binding, this_frame());
+	store_seq_cst(&binding->token, token); /* before we look at the handle again, below */
 	thread_bindings[token_slot(token)] = binding;
 	if (has_thread_end_key)
 		(void)pthread_setspecific(thread_end_key, thread_bindings);
 	if (binding->base)
 		(void)producer_tell_source(binding); /* or with the first push that finds room */
+	unmark_busy(binding);
+	/* Who ended the handle or moved it on meanwhile may have looked for bindings before this one
+	 * was there: it serves the push at hand and no other. */
+	if (!handle_shows(token, map))
+		store_relaxed(&binding->token, 0);
 	*ret = binding;
 	return 0;
 }
@@ -622,6 +663,15 @@ static int bind_or_renew(uintptr_t token, struct ring_map *map, struct binding *
 	return r;
 }
 
+/* A push of this thread is under way below us, through a handle that has ended or moved on
+ * meanwhile: its lane must stay mapped. */
+static bool is_inside_push(uintptr_t token, uintptr_t frame)
+{
+	const struct binding *binding = thread_bindings[token_slot(token)];
+
+	return binding && producer_is_busy(binding, frame);
+}
+
 int binding_get(uintptr_t token, struct binding **ret)
 {
 	for (int tries = 0; tries < 3; tries++) {
@@ -631,6 +681,8 @@ int binding_get(uintptr_t token, struct binding **ret)
 		*ret = binding_current(token);
 		if (*ret)
 			return 0;
+		if (is_inside_push(token, this_frame()))
+			return -EAGAIN;
 		binding_drop_stale(token);
 		map = attachment_acquire(token);
 		if (!map)
@@ -654,30 +706,17 @@ static size_t count_pooled(const struct process_state *process)
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		const struct binding *binding = &process->bindings[i];
 
+		if (!slot_was_used(binding))
+			break;
 		pooled += load_relaxed_u32(&binding->tid) == 0 && binding->base;
-		if (load_relaxed_u32(&binding->tid) == 0 && !binding->base && !binding->map)
-			break; /* never used, nor any behind it */
 	}
 	return pooled;
-}
-
-/* Keep in the process what statistics and sync still ask for. */
-static void remember_own_lane(const struct binding *binding)
-{
-	struct process_state *process = binding->map->process;
-
-	for (size_t i = 0; i < LOSS_REASONS; i++)
-		(void)add_relaxed(&process->ended_drops[i],
-				  load_relaxed(&binding->line->drops[i]) -
-					  binding->drops_before[i]);
-	store_relaxed(&process->lane_positions[binding->lane_no], load_relaxed(&binding->position));
 }
 
 static void end_own_lane(struct binding *binding)
 {
 	const struct ring_map *map = binding->map;
 
-	remember_own_lane(binding);
 	if (load_relaxed(&binding->token) != 0 && !map_is_closed(map) &&
 	    !is_quarantined(map, binding->lane_no) && count_pooled(map->process) < POOLED_MAX) {
 		store_release_u32(&binding->line->ended, 1); /* MO ended:A -> ended:B */
@@ -691,6 +730,7 @@ void binding_end(struct binding *binding)
 	struct ring_map *map = binding->map;
 
 	producer_abort_claim(binding);
+	remember_position(binding);
 	if (binding->base)
 		end_own_lane(binding);
 	slot_free(binding);
@@ -732,21 +772,32 @@ int binding_prebind(uintptr_t token, unsigned count)
 
 /* ---- the end of handles and maps ---- */
 
+/* Not a slot of this thread: it may stand below us. */
+static bool is_left(const struct ring_map *map, const struct binding *binding, uint32_t tid)
+{
+	const uint32_t holder = load_acquire_u32(&binding->tid); /* MO slot:B <- slot:A */
+
+	return holder == 0 ? binding->base != NULL :
+			     holder != tid && !map->sys->thread_alive(holder);
+}
+
 void binding_close_all(struct ring_map *map)
 {
+	struct binding *const outer = slot_being_taken;
 	const uint32_t tid = map->sys->gettid();
 
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		struct binding *binding = &map->process->bindings[i];
 
-		if (!binding->map)
+		if (!slot_was_used(binding))
 			break;
-		store_relaxed(&binding->token, 0);
-		if (!binding->base || !swap_acq_rel_u32(&binding->tid, 0, tid)) /* MO slot:A -> slot:B */
+		store_release(&binding->token, 0); /* after the handle's word: see bind_thread() */
+		if (!is_left(map, binding, tid) || !slot_take(map, binding, tid))
 			continue;
 		unmap_held(map, &binding->base, &binding->fd, map->segment.geometry.lane_stride);
 		slot_free(binding);
 	}
+	slot_being_taken = outer;
 }
 
 void binding_unmap_all(struct ring_map *map)
@@ -756,7 +807,7 @@ void binding_unmap_all(struct ring_map *map)
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		struct binding *binding = &process->bindings[i];
 
-		if (!binding->map)
+		if (!slot_was_used(binding))
 			break;
 		unmap_held(map, &binding->base, &binding->fd, map->segment.geometry.lane_stride);
 		if (binding->claim.memory)
@@ -789,8 +840,11 @@ static void before_fork(void)
 		(void)sys_real.sleep(10 * NS_PER_US);
 }
 
+/* The slots that this thread points to are wiped, and free for any thread of the child. */
 static void after_fork_in_child(void)
 {
+	memset(thread_bindings, 0, sizeof(thread_bindings));
+	slot_being_taken = NULL;
 	store_seq_cst_u32(&binds_under_way, 0);
 	attachment_forked();
 }

@@ -39,6 +39,7 @@ struct binding {
 	/* What every push touches. */
 	struct shared_u64 token;    /* of the handle; 0: not usable                       */
 	uintptr_t busy_frame;	    /* of the push that is under way; 0 = none            */
+	uintptr_t busy_return;	    /* what that frame returns to, as long as it lives    */
 	struct shared_u64 position; /* own lane: the next record's; lane 0: end of the last */
 	uint64_t limit;		    /* own lane: no look needed up to here; 0 in lane 0   */
 	struct lane lane;
@@ -84,9 +85,8 @@ struct shared_holder {
 struct process_state {
 	uint64_t start_time; /* of the process; 0 = not read yet */
 	struct shared_holder holder;
-	struct shared_u64 ended_drops[LOSS_REASONS];   /* of bindings that ended          */
-	struct shared_u64 unbound_drops[LOSS_REASONS]; /* of threads without a binding    */
-	struct shared_u64 lane_positions[LANES_MAX];   /* ends of what ended bindings pushed */
+	struct shared_u64 drops[LOSS_REASONS];	     /* of all threads, ended ones included */
+	struct shared_u64 lane_positions[LANES_MAX]; /* ends of what ended bindings pushed */
 	struct binding bindings[BINDINGS_MAX];
 };
 
@@ -98,7 +98,8 @@ static inline struct binding *binding_current(uintptr_t token)
 {
 	struct binding *binding = thread_bindings[token_slot(token)];
 
-	if (unlikely(!binding || load_relaxed(&binding->token) != token))
+	/* No handle: as unlike a binding that is no longer usable as any other. */
+	if (unlikely(!binding || token == 0 || load_relaxed(&binding->token) != token))
 		return NULL;
 	return binding;
 }

@@ -2,7 +2,7 @@
  * doorbell.c - wake the writer; wait for its answer.
  *
  * Why no wake is lost: we add to `rings`, then load `sleeping`; the writer stores `sleeping`, then
- * loads `rings` once more and scans before it waits (on the value of `rings` that it loaded). All
+ * loads `rings` once more, and waits only on the value that it had loaded before its last pass. All
  * four are sequentially consistent, so at least one of the two sees the other's store: either we
  * see `sleeping` and wake it, or it sees our ring and does not sleep on it.
  */
@@ -29,17 +29,22 @@ struct doorbell_request doorbell_ask(const struct sys *sys, struct doorbell *doo
 				     const struct writer_status *writer,
 				     struct shared_u32 *requests, const struct shared_u32 *done)
 {
-	/* MO doorbell_ask:A -> writer_requests:A */
-	const uint32_t number = add_seq_cst_u32(requests, 1) + 1;
+	const uint32_t number = add_seq_cst_u32(requests, 1) + 1; /* MO request:A -> request:B */
 
 	doorbell_ring(sys, doorbell, writer);
 	return (struct doorbell_request){ .done = done, .number = number };
 }
 
 /* Numbers wrap around; a request is served when `done` is not behind it. */
-static bool served(uint32_t done, uint32_t number)
+static bool covers(uint32_t done, uint32_t number)
 {
 	return (int32_t)(done - number) >= 0;
+}
+
+static bool is_served(const struct doorbell_request *request)
+{
+	/* MO done:B <- done:A */
+	return covers(load_acquire_u32(request->done), request->number);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -54,22 +59,19 @@ int doorbell_wait(const struct sys *sys, int fd, const struct doorbell_request *
 		timeout_ns < 0 ? INT64_MAX : sys->now(CLOCK_MONOTONIC) + timeout_ns;
 
 	for (;;) {
-		/* MO doorbell_wait:A <- writer_answer:A */
-		const uint32_t done = load_acquire_u32(request->done);
+		const uint32_t done = load_acquire_u32(request->done); /* MO done:B <- done:A */
 		const int64_t now = sys->now(CLOCK_MONOTONIC);
 		int held;
 
-		if (served(done, request->number))
+		if (covers(done, request->number))
 			return 0;
 		if (now >= deadline)
 			return -ETIMEDOUT;
 		held = sys->lock_query(fd, LOCK_BYTE_WRITER, 1);
 		if (held < 0)
 			return held;
-		if (held == 0 && served(load_acquire_u32(request->done), request->number))
-			return 0; /* answered, then left: MO doorbell_wait:B <- writer_answer:A */
-		if (held == 0)
-			return -ESRCH;
+		if (held == 0) /* it may have answered just before it left */
+			return is_served(request) ? 0 : -ESRCH;
 		(void)sys->futex_wait(&request->done->raw, done,
 				      earlier(now + ANSWER_SLICE_NS, deadline));
 	}

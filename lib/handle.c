@@ -133,29 +133,17 @@ SHMLOG_API int shmlog_unbind(struct shmlog *log)
 
 /* ---- counters ---- */
 
-static void add_line(uint64_t drops[LOSS_REASONS], const struct producer_line *line,
-		     const uint64_t before[LOSS_REASONS])
+/* From the process's own memory alone: lanes may be unmapped meanwhile. */
+static void count_bindings(const struct process_state *process, struct shmlog_stats *stats)
 {
-	for (size_t i = 0; i < LOSS_REASONS; i++)
-		drops[i] += load_relaxed(&line->drops[i]) - before[i];
-}
-
-static void collect_drops(const struct process_state *process, uint64_t drops[LOSS_REASONS],
-			  struct shmlog_stats *stats)
-{
-	for (size_t i = 0; i < LOSS_REASONS; i++)
-		drops[i] = load_relaxed(&process->ended_drops[i]) +
-			   load_relaxed(&process->unbound_drops[i]);
-	if (load_acquire_u32(&process->holder.state) == HOLDER_SHOWN) /* MO holder:B <- holder:A */
-		add_line(drops, process->holder.line, process->holder.drops_before);
-	for (size_t i = 0; i < BINDINGS_MAX && process->bindings[i].map; i++) {
+	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		const struct binding *binding = &process->bindings[i];
 		const bool is_bound = load_acquire_u32(&binding->tid) != 0; /* MO slot:B <- slot:A */
 
+		if (!is_bound && !binding->map)
+			break; /* never used, nor any behind it */
 		stats->threads += is_bound;
 		stats->lanes += binding->base != NULL;
-		if (is_bound && binding->base)
-			add_line(drops, binding->line, binding->drops_before);
 	}
 }
 
@@ -171,9 +159,11 @@ SHMLOG_API int shmlog_get_stats(struct shmlog *log, struct shmlog_stats *stats)
 		return -EINVAL;
 	}
 	*stats = (struct shmlog_stats){ .size = sizeof(*stats) };
-	collect_drops(map->process, drops, stats);
-	for (size_t i = 0; i < LOSS_REASONS; i++)
+	count_bindings(map->process, stats);
+	for (size_t i = 0; i < LOSS_REASONS; i++) {
+		drops[i] = load_relaxed(&map->process->drops[i]);
 		stats->dropped += drops[i];
+	}
 	stats->dropped_full = drops[LOSS_FULL];
 	stats->dropped_size = drops[LOSS_SIZE];
 	stats->dropped_busy = drops[LOSS_BUSY];

@@ -146,7 +146,9 @@ static int add_name(struct walk *walk, const char *name, uint64_t volume_no)
 		return add_file(walk, file, volume_no);
 	if (volume_no == 0 && logdir_parse_volume(name, &number))
 		return add_volume(walk, number);
-	if (name[0] != '.')
+	if (volume_no == 0 && strcmp(name, LOGDIR_LOCK_NAME) == 0)
+		walk->list->has_lock = true;
+	else if (name[0] != '.')
 		walk->list->foreign++;
 	return 0;
 }

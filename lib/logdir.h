@@ -1,6 +1,7 @@
 /*
  * logdir.h - the names in a log directory, and their order.
  *
+ *     DIR/lock                                     a writer holds it, or once did
  *     DIR/<volume:010>/<file:010>.shmlog.open      being written, or left by a killed writer
  *     DIR/<volume:010>/<file:010>.shmlog           sealed
  *     DIR/<volume:010>/<file:010>.shmlog.lz4       sealed and compressed
@@ -28,10 +29,13 @@ struct logdir_list {
 	struct logdir_file *files;
 	size_t count;
 	size_t foreign;       /* names that are none of ours */
+	bool has_lock;        /* there is a lock file: a writer was here */
 	uint64_t volume_last; /* largest volume number, also of empty volumes; 0 = none */
 };
 
 enum { LOGDIR_NAME_SIZE = 48 };
+
+#define LOGDIR_LOCK_NAME "lock"
 
 /* "<volume>/<file>.shmlog[...]", relative to the log directory. */
 void logdir_file_name(char name[LOGDIR_NAME_SIZE], const struct logdir_file *file);

@@ -48,12 +48,21 @@ static void look(struct binding *binding)
 		doorbell_ring(binding->map->sys, binding->map->doorbell, binding->map->writer);
 }
 
+static bool is_quarantined(const struct binding *binding)
+{
+	return load_acquire_u32(&binding->status->quarantine) != 0; /* MO quarantine:B <- quarantine:A */
+}
+
+/* None in a lane that is set aside: what is published there may never be drained. */
 static bool has_room(struct binding *binding, uint64_t end)
 {
 	const uint64_t blocks = binding->lane.block_count;
 
-	if (end - binding->released > blocks || end > binding->look_at)
+	if (end - binding->released > blocks || end > binding->look_at) {
 		look(binding);
+		if (is_quarantined(binding))
+			return false;
+	}
 	return end - binding->released <= blocks;
 }
 
@@ -214,6 +223,7 @@ int producer_tell_shared_source(const struct ring_map *map, struct shared_holder
 void producer_drop(struct binding *binding, enum loss_reason reason)
 {
 	(void)add_relaxed(&binding->line->drops[reason], 1);
+	(void)add_relaxed(&binding->map->process->drops[reason], 1);
 	binding->pending = 1;
 }
 
@@ -224,7 +234,7 @@ void producer_drop_unbound(uintptr_t token)
 	if (!map)
 		return;
 	(void)add_relaxed(&map->doorbell->drops[LOSS_NO_LANE], 1);
-	(void)add_relaxed(&map->process->unbound_drops[LOSS_NO_LANE], 1);
+	(void)add_relaxed(&map->process->drops[LOSS_NO_LANE], 1);
 	attachment_release(map);
 }
 
@@ -278,7 +288,7 @@ static int check_gap_room(struct binding *binding, uint32_t blocks, bool *ret_sk
 	*ret_skip_gap = false;
 	if (!is_own(binding) || has_room(binding, end))
 		return 0;
-	*ret_skip_gap = binding->released == position;
+	*ret_skip_gap = binding->released == position && !is_quarantined(binding);
 	return *ret_skip_gap ? 0 : -EAGAIN;
 }
 
@@ -329,9 +339,26 @@ static int push_slowly(struct binding *binding, const struct push *push)
 	return r;
 }
 
-/* Is the push that marked the binding still under way, below us? A handler that left it by
- * siglongjmp comes back in an older frame, or from a signal stack to the thread's own. */
-static bool is_busy(const struct binding *binding, uintptr_t frame)
+enum { LOOK_BACK_MAX = 1024 * 1024 }; /* bytes of stack; further away it may be no stack any more */
+
+/* Has somebody else's call taken the place of this frame? Never while it lives. The compilers of
+ * these machines keep the return address beside the frame's address. */
+static __attribute__((no_sanitize_address)) bool frame_is_overwritten(const struct binding *binding)
+{
+#if defined(__x86_64__) || defined(__aarch64__)
+	return ((const uintptr_t *)binding->busy_frame)[1] != binding->busy_return;
+#else
+	(void)binding;
+	return false;
+#endif
+}
+
+/*
+ * Is the push that marked the binding still under way, below us? A handler that left it by
+ * siglongjmp comes back in an older frame, or from a signal stack to the thread's own; or in a
+ * deeper one, when other calls have been made over the old push's place.
+ */
+bool producer_is_busy(const struct binding *binding, uintptr_t frame)
 {
 	const uintptr_t outer = binding->busy_frame;
 	const int kept = errno;
@@ -345,20 +372,34 @@ static bool is_busy(const struct binding *binding, uintptr_t frame)
 	outer_on_stack = outer - (uintptr_t)stack.ss_sp < stack.ss_size;
 	if (!!(stack.ss_flags & SS_ONSTACK) != outer_on_stack)
 		return !outer_on_stack;
-	return frame < outer;
+	return frame < outer && (outer - frame > LOOK_BACK_MAX || !frame_is_overwritten(binding));
+}
+
+/* The end of an own lane in which a push was left half way. An open claim is still being filled:
+ * it stays, and is the only one then. Else one may have been left before its caller knew of it. */
+static int find_frontier(const struct binding *binding, uint64_t *ret_frontier)
+{
+	struct ring_survey survey;
+	uint64_t data;
+
+	if (!binding->claim.open)
+		return ring_bury(&binding->lane, &binding->status->released, 0, ret_frontier,
+				 &data);
+	ring_survey(&binding->lane, binding->status, &survey);
+	*ret_frontier = survey.frontier;
+	return survey.corrupt ? -EUCLEAN : 0;
 }
 
 /* A push was left half way: find the frontier again. What it had published stays. */
 static int recover_left_push(struct binding *binding)
 {
-	uint64_t frontier, data;
+	uint64_t frontier;
 	int r;
 
 	binding->busy_frame = 0;
 	if (!is_own(binding))
 		return 0;
-	binding->claim.open = false;
-	r = ring_bury(&binding->lane, &binding->status->released, 0, &frontier, &data);
+	r = find_frontier(binding, &frontier);
 	if (r < 0)
 		return r;
 	store_relaxed(&binding->position, frontier);
@@ -367,9 +408,14 @@ static int recover_left_push(struct binding *binding)
 	return 0;
 }
 
-static bool is_quarantined(const struct binding *binding)
+/* The ring is closed, or may have been replaced. -ERESTART: bind again, in the new one. */
+static int move_on(uintptr_t token, struct binding *binding)
 {
-	return load_acquire_u32(&binding->status->quarantine) != 0; /* MO quarantine:B <- quarantine:A */
+	const int r = attachment_renew(token, binding->map);
+
+	if (r == 0)
+		binding_drop_stale(token);
+	return r == 0 ? -ERESTART : -ESHUTDOWN;
 }
 
 /* The lane refused; is it still the lane to use? -ERESTART: no, bind again. */
@@ -379,9 +425,7 @@ static int after_refusal(struct binding *binding, uintptr_t token, int r)
 		binding_drop_stale(token);
 		return -ERESTART;
 	}
-	if (attachment_renew(token, binding->map) == 0)
-		return -ERESTART;
-	return r;
+	return move_on(token, binding) == -ERESTART ? -ERESTART : r;
 }
 
 static int count_refusal(struct binding *binding, int r, bool count)
@@ -391,13 +435,18 @@ static int count_refusal(struct binding *binding, int r, bool count)
 	return -EAGAIN;
 }
 
-/* What no waiting cures; counted here. */
-static int check_push(struct binding *binding, uintptr_t frame, size_t size)
+/* First of all: while a push is under way below us its lane must stay. Counted here. */
+static int check_busy(struct binding *binding, uintptr_t frame)
 {
-	if (is_busy(binding, frame)) {
-		producer_drop(binding, LOSS_BUSY);
-		return -EAGAIN;
-	}
+	if (!producer_is_busy(binding, frame))
+		return 0;
+	producer_drop(binding, LOSS_BUSY);
+	return -EAGAIN;
+}
+
+/* What no waiting cures; counted here. */
+static int check_push(struct binding *binding, size_t size)
+{
 	if (binding->busy_frame && recover_left_push(binding) < 0) {
 		producer_drop(binding, LOSS_CORRUPT);
 		return -EAGAIN;
@@ -413,11 +462,9 @@ static int push_marked(struct binding *binding, const struct push *push)
 {
 	int r;
 
-	binding->busy_frame = push->frame;
-	signal_fence();
+	mark_busy(binding, push->frame);
 	r = push_slowly(binding, push);
-	signal_fence();
-	binding->busy_frame = 0;
+	unmark_busy(binding);
 	return r;
 }
 
@@ -427,11 +474,13 @@ static int attempt_bound(uintptr_t token, struct binding *binding, const struct 
 	const uint32_t control = load_acquire_u32(binding->control); /* MO control:B <- control:A */
 	int r;
 
-	if (control & CONTROL_CLOSED)
-		return attachment_renew(token, binding->map) == 0 ? -ERESTART : -ESHUTDOWN;
-	if (push->level > (control & CONTROL_LEVEL_MASK))
+	if (push->level > (control & CONTROL_LEVEL_MASK) && !(control & CONTROL_CLOSED))
 		return 0;
-	r = check_push(binding, push->frame, push->size);
+	r = check_busy(binding, push->frame);
+	if (r == 0 && (control & CONTROL_CLOSED))
+		r = move_on(token, binding);
+	if (r == 0)
+		r = check_push(binding, push->size);
 	if (r < 0)
 		return r;
 	r = push_marked(binding, push);
@@ -491,16 +540,14 @@ static inline __attribute__((always_inline)) int try_push(struct shmlog *log, st
 	position = load_relaxed(&binding->position);
 	if (unlikely(position + blocks > binding->limit))
 		return push_cold(log, level, data, size, this_frame());
-	binding->busy_frame = this_frame();
-	signal_fence();
+	mark_busy(binding, this_frame());
 	header = (struct record_header){ .length = (uint32_t)size, .kind = RECORD_DATA,
 					 .level = (uint8_t)level,
 					 .ticks = clock_stamp(binding->clock) };
 	ring_fill(&binding->lane, position, &header, data);
 	ring_publish(&binding->lane, position, blocks, 0);
 	store_relaxed(&binding->position, position + blocks);
-	signal_fence();
-	binding->busy_frame = 0;
+	unmark_busy(binding);
 	return 0;
 }
 
@@ -561,26 +608,25 @@ static int claim_marked(struct binding *binding, size_t size, uintptr_t frame)
 {
 	int r;
 
-	binding->busy_frame = frame;
-	signal_fence();
+	mark_busy(binding, frame);
 	if (is_own(binding))
 		r = claim_own(binding, record_blocks(size));
 	else
 		r = claim_memory(binding);
-	signal_fence();
-	binding->busy_frame = 0;
+	unmark_busy(binding);
 	return r;
 }
 
 static int claim_bound(uintptr_t token, struct binding *binding, size_t size, uintptr_t frame)
 {
-	int r;
+	int r = check_busy(binding, frame);
 
-	if (load_acquire_u32(binding->control) & CONTROL_CLOSED) /* MO control:B <- control:A */
-		return attachment_renew(token, binding->map) == 0 ? -ERESTART : -ESHUTDOWN;
-	if (binding->claim.open)
-		return -EBUSY;
-	r = check_push(binding, frame, size);
+	if (r == 0 && (load_acquire_u32(binding->control) & CONTROL_CLOSED)) /* MO control:B <- control:A */
+		r = move_on(token, binding);
+	if (r == 0 && binding->claim.open)
+		r = -EBUSY;
+	if (r == 0)
+		r = check_push(binding, size);
 	if (r < 0)
 		return r;
 	r = claim_marked(binding, size, frame);
@@ -653,6 +699,23 @@ static void commit_own(struct binding *binding, size_t size)
 	ring_publish(&binding->lane, claim->position, claim->blocks, 0);
 }
 
+/* The push may move the handle on to another ring, and unmap all that belongs to this one. */
+static int commit_shared(struct shmlog *log, struct binding *binding, size_t size)
+{
+	const size_t memory_size = binding->record_max;
+	uint8_t *const memory = binding->claim.memory;
+	int r;
+
+	binding->claim.memory = NULL;
+	r = shmlog_try_push_at(log, binding->claim.level, memory, size);
+	if (binding_current(handle_token(log)) == binding && !is_own(binding) &&
+	    binding->record_max == memory_size && !binding->claim.memory)
+		binding->claim.memory = memory;
+	else
+		(void)sys_real.unmap(memory, memory_size);
+	return r;
+}
+
 SHMLOG_API int shmlog_commit(struct shmlog *log, struct shmlog_claim *claim, size_t size)
 {
 	struct binding *binding = claim_binding(log, claim);
@@ -663,7 +726,7 @@ SHMLOG_API int shmlog_commit(struct shmlog *log, struct shmlog_claim *claim, siz
 		return -EMSGSIZE;
 	binding->claim.open = false;
 	if (!is_own(binding))
-		return shmlog_try_push_at(log, binding->claim.level, binding->claim.memory, size);
+		return commit_shared(log, binding, size);
 	if (binding->claim.level > (load_relaxed_u32(binding->control) & CONTROL_LEVEL_MASK))
 		ring_skip(&binding->lane, binding->claim.position, binding->claim.blocks);
 	else

@@ -12,6 +12,22 @@ int producer_tell_source(struct binding *binding);
 /* The same for a new holder of lane 0. */
 int producer_tell_shared_source(const struct ring_map *map, struct shared_holder *holder);
 
+static inline void mark_busy(struct binding *binding, uintptr_t frame)
+{
+	binding->busy_return = ((const uintptr_t *)frame)[1];
+	binding->busy_frame = frame;
+	signal_fence();
+}
+
+static inline void unmark_busy(struct binding *binding)
+{
+	signal_fence();
+	binding->busy_frame = 0;
+}
+
+/* Is a push of this thread under way in @binding, below the signal handler that calls from @frame? */
+bool producer_is_busy(const struct binding *binding, uintptr_t frame);
+
 /* Abort the binding's open claim, if there is one. */
 void producer_abort_claim(struct binding *binding);
 

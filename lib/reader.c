@@ -308,10 +308,12 @@ int shmlog_reader_open(const char *path, const struct shmlog_reader_options *opt
 		       struct shmlog_reader **ret_reader)
 {
 	struct shmlog_reader *reader;
-	const int r = reader_new(options, &reader);
+	int r = reader_new(options, &reader);
 
-	return r < 0 ? r
-		     : finish_open(reader, feed_open(&reader->feed, &sys_real, path), ret_reader);
+	if (r < 0)
+		return r;
+	r = feed_open(&reader->feed, &sys_real, path, reader->options.follow != 0);
+	return finish_open(reader, r, ret_reader);
 }
 
 int shmlog_reader_open_fd(int fd, const struct shmlog_reader_options *options,

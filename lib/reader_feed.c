@@ -124,6 +124,7 @@ static int step_over(struct feed *feed, struct feed_file *file)
 		return 0;
 	if (!found) {
 		file->ended = true;
+		file->log.offset = BEYOND_EVERYTHING;
 		file->log.page_next = file->limit != UINT64_MAX ? file->limit : first;
 		return report_lost(feed, file, first, file->limit);
 	}
@@ -174,6 +175,13 @@ static int settle(struct feed *feed, struct feed_file *file, struct reader_page 
 	return step_over(feed, file);
 }
 
+/* A writer cuts a file to its size before it gives it its final name. */
+static int report_rest(const struct feed *feed, const struct feed_file *file)
+{
+	return reason_set(-EBADMSG, "\"%s\": what lies behind its SEAL page is no part of the log",
+			  feed_file_path(feed, file));
+}
+
 /* Files may be concatenated: what lies behind a SEAL page begins another, or is the end. */
 static int next_part(struct feed *feed, struct feed_file *file, struct reader_page **ret)
 {
@@ -183,8 +191,11 @@ static int next_part(struct feed *feed, struct feed_file *file, struct reader_pa
 	uint8_t probe;
 	int r;
 
-	if (feed->kind == FEED_DIRECTORY || logfile_read(&file->log, &probe, 1, offset) <= 0)
+	if ((feed->kind == FEED_DIRECTORY && !file->sealed) ||
+	    logfile_read(&file->log, &probe, 1, offset) <= 0)
 		return FILE_IS_OVER;
+	if (feed->kind == FEED_DIRECTORY)
+		return report_rest(feed, file);
 	logfile_restart(&file->log, offset);
 	r = logfile_next(&file->log, feed->scratch);
 	if (r < 0) {

@@ -57,8 +57,9 @@ struct feed {
 
 /* reader_open.c */
 
-/* A directory or a file by its path. 0 or -errno with a reason, as shmlog_reader_open(). */
-int feed_open(struct feed *feed, const struct sys *sys, const char *path);
+/* A directory or a file by its path; who follows may open a directory that is still empty. 0 or
+ * -errno with a reason, as shmlog_reader_open(). */
+int feed_open(struct feed *feed, const struct sys *sys, const char *path, bool is_followed);
 /* A borrowed descriptor; a pipe is read up to its first page. */
 int feed_open_fd(struct feed *feed, const struct sys *sys, int fd);
 /* Take over @pages, a heap array of @count references. 0 or -ENOMEM: they are still the caller's.
@@ -126,8 +127,9 @@ int feed_seek_page(struct feed *feed, uint64_t page_no, struct reader_page **ret
  * feed stands at the end. */
 int feed_seek_time(struct feed *feed, int64_t time_ns, struct reader_page **ret);
 
-/* Call @see for each page of the current file up to the one handed out last. 0 or -errno. */
-int feed_rewalk(struct feed *feed, int (*see)(void *context, const struct page_header *page),
-		void *context);
+/* Call @see for each page of the current file (of its current part) before @end_offset, up to the
+ * first bad one. 0 or -errno. */
+int feed_rewalk(struct feed *feed, uint64_t end_offset,
+		int (*see)(void *context, const struct page_header *page), void *context);
 
 #endif

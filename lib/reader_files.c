@@ -103,6 +103,8 @@ static void load_seal(const struct feed *feed, struct feed_file *file)
 		return;
 	file->seal_offset = offset;
 	file->limit = header->page_no;
+	if (header->ticks_per_s == 0)
+		return; /* no clock, or sealed by a later writer, which has no sample of then */
 	file->sealed_ns = header->sample_realtime_ns;
 	if (info.data_records > 0)
 		file->first_ns = page_realtime_ns(header, info.first_ticks);

@@ -2,7 +2,7 @@
  * reader_hold.c - the records that are held back until no older one can follow.
  *
  * Takes pages apart: SOURCE records take effect, the others wait in the merge (reader_merge.h),
- * in their page's memory. Never looks for pages but to find a source after a jump.
+ * in their page's memory. Never looks for pages but to learn the sources after a jump.
  * Invariants:
  * 1. a record in the merge, or shown, has a reference of its source and counts in its page's
  *    `held`; a page goes with the last of them;
@@ -87,25 +87,12 @@ static int see_sources(void *context, const struct page_header *page)
 	return r;
 }
 
-/* Whose is it? After a jump the SOURCE record may lie in a page that was jumped over. */
-static struct reader_source *find_source(struct shmlog_reader *reader, uint16_t number)
-{
-	struct reader_source *source = source_table_find(&reader->sources, number);
-
-	if (source == NULL || !source->unknown || !reader->jumped)
-		return source;
-	reader->jumped = false;
-	if (feed_rewalk(&reader->feed, see_sources, reader) < 0)
-		return source;
-	return source_table_find(&reader->sources, number);
-}
-
 static int hold_record(struct shmlog_reader *reader, struct held_page *page,
 		       const struct record_header *record, const void *payload)
 {
 	const struct page_header *header = reader_page_header(page->page);
 	struct held_record *held = &page->records[page->held];
-	struct reader_source *source = find_source(reader, record->source);
+	struct reader_source *source = source_table_find(&reader->sources, record->source);
 	const uint64_t ticks = record->ticks != 0 ? record->ticks : header->seen;
 	int r;
 
@@ -174,16 +161,29 @@ static int hold_records(struct shmlog_reader *reader, struct held_page *held)
 	return r;
 }
 
+/* A file begins with no numbers. After a jump they are what all pages before this one made them:
+ * a number may be bound more than once in a file. */
+static int prepare_sources(struct shmlog_reader *reader, const struct reader_page *page)
+{
+	const bool jumped = reader->jumped;
+
+	reader->jumped = false;
+	if (reader_page_header(page)->kind == PAGE_FILE)
+		source_table_begin(&reader->sources);
+	else if (jumped)
+		return feed_rewalk(&reader->feed, page->offset, see_sources, reader);
+	return 0;
+}
+
 static int take_page(struct shmlog_reader *reader, struct reader_page *page)
 {
 	const struct page_header *header = reader_page_header(page);
 	struct held_page *held;
 	int r;
 
-	if (header->kind == PAGE_FILE) {
-		source_table_begin(&reader->sources);
-		reader->jumped = false;
-	}
+	r = prepare_sources(reader, page);
+	if (r < 0)
+		return r;
 	reader->segment_id = header->segment_id;
 	reader->clockless = header->ticks_per_s == 0;
 	reader->seen = max_u64(reader->seen, header->seen);

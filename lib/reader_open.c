@@ -53,8 +53,15 @@ static int report_foreign(const char *path, int error)
 	return reason_set(error, "\"%s\": %s", path, strerror(-error));
 }
 
-/* Names of others only: this is no log. A log whose first file is still to come is one. */
-static int open_directory(struct feed *feed, int fd)
+/* Is anything of ours there? A writer takes the lock before it makes its first volume; who follows
+ * may also come before the writer. */
+static bool is_log(const struct feed *feed, bool is_followed)
+{
+	return feed->list.count > 0 || feed->list.volume_last > 0 || feed->list.has_lock ||
+	       (is_followed && feed->list.foreign == 0);
+}
+
+static int open_directory(struct feed *feed, int fd, bool is_followed)
 {
 	struct logdir_file bad;
 	int r;
@@ -63,7 +70,7 @@ static int open_directory(struct feed *feed, int fd)
 	r = feed_relist(feed);
 	if (r < 0)
 		return r;
-	if (feed->list.count == 0 && feed->list.volume_last == 0 && feed->list.foreign > 0)
+	if (!is_log(feed, is_followed))
 		return report_foreign(feed->path, -EBADMSG);
 	r = feed_file_find(feed, 0, &feed->following, &bad);
 	if (r == -EPROTO || r == 0)
@@ -79,14 +86,17 @@ static bool has_suffix(const char *text, const char *suffix)
 	return length >= wanted && strcmp(text + length - wanted, suffix) == 0;
 }
 
-/* Is it a log at all? A page of ours that is damaged is; zeros may become one. */
-static int recognise(const struct feed *feed, struct feed_file *file)
+/* Is it a log at all? A page of ours that is damaged is one; nothing may become one if a writer
+ * may still write there, and nothing on a pipe is no file at all. */
+static int recognise(const struct feed *feed, struct feed_file *file, bool may_be_empty)
 {
 	const int r = feed_file_begin(feed, file);
 	struct page_header header;
 
+	if (r == -ENODATA)
+		return may_be_empty ? 0 : -EBADMSG;
 	if (r != -EBADMSG)
-		return r == -ENODATA ? 0 : r;
+		return r;
 	if (logfile_header(&file->log, 0, &header) == 0 && header.kind == PAGE_FILE)
 		return 0;
 	return file->sealed ? -EBADMSG : 0;
@@ -109,11 +119,11 @@ static int open_stream(struct feed *feed, int fd, const char *name, bool seekabl
 		feed->current->sealed = !has_suffix(name, ".open");
 	else
 		feed->current->sealed = !seekable || logfile_is_held(&feed->current->log) == 0;
-	r = recognise(feed, feed->current);
+	r = recognise(feed, feed->current, name == NULL || !feed->current->sealed);
 	return r < 0 ? report_foreign(feed->path, r) : 0;
 }
 
-static int open_any(struct feed *feed, int fd, const char *name)
+static int open_any(struct feed *feed, int fd, const char *name, bool is_followed)
 {
 	struct stat about;
 	const int r = feed->sys->fstat(fd, &about);
@@ -124,12 +134,12 @@ static int open_any(struct feed *feed, int fd, const char *name)
 	}
 	if (S_ISDIR(about.st_mode)) {
 		feed->kind = FEED_DIRECTORY;
-		return open_directory(feed, fd);
+		return open_directory(feed, fd, is_followed);
 	}
 	return open_stream(feed, fd, name, S_ISREG(about.st_mode) || S_ISBLK(about.st_mode));
 }
 
-int feed_open(struct feed *feed, const struct sys *sys, const char *path)
+int feed_open(struct feed *feed, const struct sys *sys, const char *path, bool is_followed)
 {
 	const int fd = sys->open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0);
 	int r;
@@ -141,7 +151,7 @@ int feed_open(struct feed *feed, const struct sys *sys, const char *path)
 		(void)sys->close(fd);
 		return r;
 	}
-	r = open_any(feed, fd, path);
+	r = open_any(feed, fd, path, is_followed);
 	if (r < 0)
 		feed_close(feed);
 	return r;
@@ -155,7 +165,7 @@ int feed_open_fd(struct feed *feed, const struct sys *sys, int fd)
 	if (r < 0)
 		return r;
 	own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	r = own < 0 ? report_foreign(feed->path, -errno) : open_any(feed, own, NULL);
+	r = own < 0 ? report_foreign(feed->path, -errno) : open_any(feed, own, NULL, false);
 	if (r < 0)
 		feed_close(feed);
 	return r;

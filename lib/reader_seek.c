@@ -337,8 +337,8 @@ int feed_seek_time(struct feed *feed, int64_t time_ns, struct reader_page **ret)
 	return r == -ENOENT ? go_to_end(feed) : r;
 }
 
-int feed_rewalk(struct feed *feed, int (*see)(void *context, const struct page_header *page),
-		void *context)
+int feed_rewalk(struct feed *feed, uint64_t end_offset,
+		int (*see)(void *context, const struct page_header *page), void *context)
 {
 	const struct feed_file *file = feed->current;
 	struct logfile walk;
@@ -352,7 +352,7 @@ int feed_rewalk(struct feed *feed, int (*see)(void *context, const struct page_h
 		return -ENOMEM;
 	walk = file->log;
 	logfile_restart(&walk, file->part_offset);
-	while (r == 0 && walk.offset < file->log.offset && logfile_next(&walk, buffer) == 0)
+	while (r == 0 && walk.offset < end_offset && logfile_next(&walk, buffer) == 0)
 		r = see(context, buffer);
 	free(buffer);
 	return r;

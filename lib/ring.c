@@ -170,12 +170,18 @@ static bool is_ready_data(const struct lane *lane, uint64_t position, uint64_t w
 	return header.kind == RECORD_DATA;
 }
 
+/* In an own lane every claim is a predecessor's, whatever owner a broken one may have written. */
+static bool is_of(uint64_t word, uint32_t owner)
+{
+	return owner == 0 || word_owner(word) == owner;
+}
+
 /* True: the word is settled, the walk may pass it. */
 static bool bury_one(const struct lane *lane, uint64_t position, uint64_t word, uint32_t owner)
 {
 	const uint64_t dead = UINT64_C(1) << WORD_DEAD_SHIFT;
 
-	if (word_state(word) != WORD_CLAIMED || word_owner(word) != owner)
+	if (word_state(word) != WORD_CLAIMED || !is_of(word, owner))
 		return true;
 	return try_swap(lane, position, word, word | dead | WORD_SKIP);
 }
@@ -191,7 +197,7 @@ int ring_bury(const struct lane *lane, const struct shared_u64 *released, uint32
 	while ((r = walk_look(&walk, &word)) > 0) {
 		if (!bury_one(lane, walk.position, word, owner))
 			continue;
-		data += word_owner(word) == owner && is_ready_data(lane, walk.position, word);
+		data += is_of(word, owner) && is_ready_data(lane, walk.position, word);
 		r = walk_pass(&walk, word);
 		if (r < 0)
 			return r;

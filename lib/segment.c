@@ -614,18 +614,35 @@ void segment_wake_all(const struct segment_view *view)
 		(void)view->sys->futex_wake(&view_lane_status(view, lane)->moved.raw);
 }
 
-/* All lock bytes are ours, or we don't ask: close, unlink, wake who sleeps. */
+/* All lock bytes are ours, or we don't ask: close, unlink, wake who sleeps. A name that may not be
+ * unlinked (in a sticky directory only its owner can) leaves the ring open. */
 static int close_and_unlink(const struct segment *segment, const struct segment_view *view)
 {
 	char path[PATH_SIZE];
 	int r = segment_set_closed(segment);
 
+	if (r == 0) {
+		segment_path(path, segment->name);
+		r = segment->sys->unlinkat(AT_FDCWD, path, 0);
+		if (r < 0)
+			(void)change_control(segment, CONTROL_CLOSED, 0);
+		segment_wake_all(view);
+	}
+	return r < 0 ? reason_set(r, "ring \"%s\": cannot remove it: %s", segment->name,
+				  strerror(-r)) : 0;
+}
+
+/* Somebody may have removed and made it anew since we opened it. */
+static int check_still_named(const struct segment *segment)
+{
+	int fd;
+	const int r = segment_reopen(segment, O_RDONLY, &fd);
+
 	if (r < 0)
-		return r;
-	segment_path(path, segment->name);
-	r = segment->sys->unlinkat(AT_FDCWD, path, 0);
-	segment_wake_all(view);
-	return r;
+		return reason_set(r == -ESTALE ? -ENOENT : r, "ring \"%s\": it was removed meanwhile",
+				  segment->name);
+	(void)segment->sys->close(fd);
+	return 0;
 }
 
 static int remove_open(struct segment *segment, bool force, uint64_t *ret_undrained)
@@ -637,6 +654,9 @@ static int remove_open(struct segment *segment, bool force, uint64_t *ret_undrai
 	if (r < 0 && !force)
 		return reason_set(-EBUSY, "ring \"%s\": a writer or producers hold it; stop them, or "
 					  "use --force", segment->name);
+	r = check_still_named(segment);
+	if (r < 0)
+		return r;
 	r = segment_view(segment, &view);
 	if (r < 0)
 		return reason_set(r, "ring \"%s\": %s", segment->name, strerror(-r));

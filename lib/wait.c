@@ -57,6 +57,8 @@ static int wait_round(uintptr_t token, const struct push *push, struct binding *
 {
 	const struct sys *sys = binding->map->sys;
 	struct lane_page *page = binding->page;
+	const struct ring_map *map = binding->map;
+	const uint32_t lane_no = binding->lane_no;
 	struct binding *tried;
 	uint32_t seen;
 	int r;
@@ -65,7 +67,7 @@ static int wait_round(uintptr_t token, const struct push *push, struct binding *
 	seen = moved_now(binding->status);
 	doorbell_ring(sys, binding->map->doorbell, binding->map->writer);
 	r = producer_attempt(token, push, false, &tried);
-	if (tried != binding)
+	if (tried != binding || binding->map != map || binding->lane_no != lane_no)
 		return r; /* another lane: the old one's page may be unmapped */
 	if (r == -EAGAIN)
 		sleep_slice(sys, binding->status, seen, deadline_ns);
@@ -190,14 +192,14 @@ static int wait_target(const struct target *target, int64_t deadline_ns)
 		const bool answered = ask(target, deadline_ns);
 
 		if (target_reached(target))
-			break;
+			break; /* or passed over: what could not be kept is behind it, too */
 		r = target_failure(target, deadline_ns);
 		if (r < 0)
 			return r;
 		if (answered) /* behind an open claim, or the disk is full: no use asking at once */
 			sleep_slice(target->map->sys, status, seen, deadline_ns);
 	}
-	return 0;
+	return lane_failed(target->map, target->lane_no) != target->failed ? -EIO : 0;
 }
 
 static int sync_binding(struct binding *binding, bool durable, int64_t deadline_ns)
@@ -218,10 +220,13 @@ static void collect_positions(const struct process_state *process, uint64_t posi
 {
 	for (uint32_t lane = 0; lane < LANES_MAX; lane++)
 		positions[lane] = load_relaxed(&process->lane_positions[lane]);
-	for (size_t i = 0; i < BINDINGS_MAX && process->bindings[i].map; i++) {
+	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		const struct binding *binding = &process->bindings[i];
+		const bool is_bound = load_acquire_u32(&binding->tid) != 0; /* MO slot:B <- slot:A */
 
-		if (load_acquire_u32(&binding->tid) == 0 || load_relaxed(&binding->token) == 0) /* MO slot:B <- slot:A */
+		if (!is_bound && !binding->map)
+			break; /* never used, nor any behind it */
+		if (!is_bound || load_relaxed(&binding->token) == 0)
 			continue;
 		positions[binding->lane_no] = max_u64(positions[binding->lane_no],
 						      load_relaxed(&binding->position));
@@ -270,7 +275,7 @@ SHMLOG_API int shmlog_trigger(struct shmlog *log)
 
 	if (!map)
 		return -EBADF;
-	(void)add_seq_cst_u32(&map->doorbell->drain_requests, 1);
+	(void)add_seq_cst_u32(&map->doorbell->drain_requests, 1); /* MO request:A -> request:B */
 	doorbell_ring(map->sys, map->doorbell, map->writer);
 	attachment_release(map);
 	return 0;

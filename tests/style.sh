@@ -36,7 +36,10 @@ headers_of() {
 }
 
 check_layout() {
-	clang-format --dry-run -Werror "${sources[@]}" || complain "run make format"
+	local source
+	for source in "${sources[@]}"; do
+		clang-format "$source" | cmp -s - "$source" || complain "$source: run make format"
+	done
 	shellcheck -x -P SCRIPTDIR "${scripts[@]}" || complain "shellcheck is not content"
 }
 

@@ -13,8 +13,9 @@
 #include "units.h"
 #include "utf8.h"
 
-/* argp(3) prints it for --version; the declaration is its own. */
-const char *argp_program_version = "shmlog " SHMLOG_VERSION_TEXT;
+/* argp(3) prints it for --version: its variable, so it must find ours. */
+__attribute__((visibility("default"))) const char *argp_program_version =
+	"shmlog " SHMLOG_VERSION_TEXT;
 
 static const char *const level_names[] = { "emergency", "alert",  "critical", "error",
 					   "warning",   "notice", "info",     "debug" };

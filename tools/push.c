@@ -18,6 +18,7 @@ enum { BUFFER_SIZE = 1024 * 1024 };
 struct push {
 	const char *ring;
 	struct shmlog_options options;
+	int level;
 	bool wait;
 	bool truncate;
 	struct shmlog *log;
@@ -55,7 +56,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		push->options.create = 1;
 		return 0;
 	case KEY_LEVEL:
-		push->options.level = cli_level("--level", argument);
+		push->level = cli_level("--level", argument);
 		return 0;
 	case KEY_WAIT:
 		push->wait = true;
@@ -93,9 +94,9 @@ static int push_line(struct push *push, const char *line, size_t size)
 		size = push->record_max;
 	push->records++;
 	if (push->wait)
-		error = shmlog_push_wait(push->log, push->options.level, line, size, -1);
+		error = shmlog_push_wait(push->log, push->level, line, size, -1);
 	else
-		error = shmlog_try_push_at(push->log, push->options.level, line, size);
+		error = shmlog_try_push_at(push->log, push->level, line, size);
 	if (likely(error == 0))
 		return 0;
 	if (error == -EMSGSIZE)
@@ -218,7 +219,7 @@ static int run(struct push *push)
 
 int main(int argc, char **argv)
 {
-	struct push push = { .options = SHMLOG_OPTIONS_INIT };
+	struct push push = { .options = SHMLOG_OPTIONS_INIT, .level = SHMLOG_INFO };
 
 	cli_begin();
 	(void)argp_parse(&push_argp, argc, argv, 0, NULL, &push);

@@ -904,6 +904,8 @@ uint64_t drain_backlog(const struct drain *drain)
 		const struct drain_lane *lane = &drain->lanes[i];
 		struct ring_survey survey;
 
+		if (lane->is_quarantined)
+			continue;
 		ring_survey(&lane->lane, lane->status, &survey);
 		if (survey.frontier > lane->taken.position)
 			most = max_u64(most, survey.frontier - lane->taken.position);
@@ -921,11 +923,12 @@ bool drain_has_users(const struct drain *drain)
 bool drain_is_unlinked(const struct drain *drain)
 {
 	int fd;
+	const int r = segment_reopen(&drain->segment, O_RDONLY, &fd);
 
-	if (segment_reopen(&drain->segment, O_RDONLY, &fd) < 0)
-		return true;
-	(void)drain->sys->close(fd);
-	return false;
+	if (r == 0)
+		(void)drain->sys->close(fd);
+	/* Not to know (no descriptor, no permission) is to go on: a closed ring stays closed. */
+	return r == -ENOENT || r == -ESTALE || r == -ELOOP;
 }
 
 /* ---- restart ---- */

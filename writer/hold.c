@@ -109,7 +109,8 @@ static int lock_ring(const struct segment *segment)
 	return r < 0 ? reason_set(r, "ring \"%s\": cannot lock it: %s", segment->name, strerror(-r)) : 0;
 }
 
-static int drain_segment(const struct segment *segment, struct drain **ret)
+static int drain_segment(const struct segment *segment, const struct config *config,
+			 struct drain **ret)
 {
 	struct drain *drain = malloc(sizeof(*drain));
 	int r;
@@ -121,6 +122,7 @@ static int drain_segment(const struct segment *segment, struct drain **ret)
 		free(drain);
 		return r;
 	}
+	drain->release_durable = config->release == RELEASE_DURABLE;
 	*ret = drain;
 	return 0;
 }
@@ -135,7 +137,7 @@ static int hold_segment(struct segment *segment, const struct config *config, st
 		segment_close(segment);
 		return r;
 	}
-	return drain_segment(segment, ret);
+	return drain_segment(segment, config, ret);
 }
 
 int hold_ring(const struct sys *sys, const struct config *config, struct drain **ret)

@@ -140,21 +140,6 @@ static int new_log_id(const struct writer *writer, const char *path, uint64_t *r
 	return r < 0 ? r : 0;
 }
 
-/* From now on the ring names this log: before the first page can be in flight. */
-static void enter_status(const struct writer *writer, uint64_t log_id, const char *path)
-{
-	struct writer_status *status = writer->ring->writer;
-
-	store_relaxed_u32(&status->state, WRITER_RUNNING);
-	status->pid = writer->sys->getpid();
-	status->log_id = log_id;
-	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
-		       (int)sizeof(status->log_path) - 1, path);
-	store_relaxed_u32(&status->io_backend, (uint32_t)writer->io->backend);
-	store_relaxed(&status->stall_began_ns, 0);
-	store_relaxed_u32(&status->sleeping, 0);
-}
-
 static void tell_recovery(const struct recovery *recovery)
 {
 	if (recovery->sealed)
@@ -167,7 +152,7 @@ static void tell_recovery(const struct recovery *recovery)
 static int recover(struct writer *writer, const char *path, struct recovery *recovery)
 {
 	uint64_t log_id;
-	bool continues;
+	bool is_older, continues;
 	int r = recover_log_id(writer->sys, writer->dir, &log_id);
 
 	if (r < 0)
@@ -175,7 +160,9 @@ static int recover(struct writer *writer, const char *path, struct recovery *rec
 	r = check_log(writer, log_id, path);
 	if (r < 0)
 		return r;
-	r = recover_log(&writer->roll, writer->ring, recovery);
+	/* What this ring left in a log before its last one is older than what the ring itself says. */
+	is_older = log_id != 0 && log_id != writer->ring->writer->log_id;
+	r = recover_log(&writer->roll, is_older ? NULL : writer->ring, recovery);
 	if (r < 0)
 		return r;
 	continues = log_id != 0 && log_id == writer->ring->writer->log_id;
@@ -184,7 +171,7 @@ static int recover(struct writer *writer, const char *path, struct recovery *rec
 	if (r < 0)
 		return r;
 	drain_restore_end(writer->ring, continues);
-	enter_status(writer, recovery->log_id, path);
+	writer_enter_ring(writer, recovery->log_id);
 	tell_recovery(recovery);
 	return 0;
 }
@@ -218,7 +205,6 @@ static int run_with_ring(struct writer *writer)
 		return r;
 	if (!realpath(writer->config->directory, path))
 		(void)snprintf(path, sizeof(path), "%s", writer->config->directory);
-	writer->ring->release_durable = writer->config->release == RELEASE_DURABLE;
 	r = run_in_directory(writer, path);
 	(void)writer->sys->close(writer->dir_lock);
 	(void)writer->sys->close(writer->dir);

@@ -13,6 +13,9 @@ enum {
 	FAILURES_MAX = 5,    /* files in a row that take no page at all: give up         */
 };
 
+/* The tags of page writes are their buffers' numbers; IO_BUFFERS is the writer's. */
+enum { TAG_LAST_SYNC = IO_BUFFERS + 1 };
+
 static unsigned slot_index(const struct pages *pages, const struct page_slot *slot)
 {
 	return (unsigned)(slot - pages->slots);
@@ -167,7 +170,7 @@ static void make_ahead(struct pages *pages)
 {
 	struct janitor_job job = { .kind = JANITOR_MAKE, .size = pages->config->max_file };
 
-	if (pages->ahead || must_wait(pages))
+	if (pages->ahead || now_ns(pages) < pages->make_at)
 		return;
 	job.file = roll_take(pages->roll);
 	if (!job.file)
@@ -189,8 +192,14 @@ void pages_seal(struct pages *pages)
 	job.stamp.page_no = pages->page_next;
 	pages->previous_file_no = pages->file->place.file_no;
 	pages->file = NULL;
+	pages->is_rolling = false;
 	pages->seals_submitted++;
 	submit_job(pages, &job);
+}
+
+void pages_roll(struct pages *pages)
+{
+	pages->is_rolling = pages->file != NULL;
 }
 
 /* Leave the file as it is, unsealed: the next writer settles it. */
@@ -200,6 +209,7 @@ static void drop_file(struct pages *pages)
 
 	pages->previous_file_no = pages->file->place.file_no;
 	pages->file = NULL;
+	pages->is_rolling = false;
 	submit_job(pages, &job);
 }
 
@@ -286,7 +296,7 @@ static bool fits(const struct pages *pages, const struct page_slot *slot)
 /* Make the current file one that takes this page, or come back later. */
 static bool prepare_file(struct pages *pages, const struct page_slot *slot)
 {
-	if (pages->file && fits(pages, slot))
+	if (pages->file && !pages->is_rolling && fits(pages, slot))
 		return true;
 	if (count_under_way(pages) > 0)
 		return false;
@@ -326,6 +336,7 @@ static void give_file_up(struct pages *pages)
 	unsigned kept = 0;
 
 	pages->is_poisoned = false;
+	pages->is_last_synced = false;
 	if (pages->order_count && pages->order[0]->state >= PAGE_PLACED)
 		pages->page_next = pages->order[0]->stamp.page_no;
 	for (unsigned i = 0; i < pages->order_count; i++) {
@@ -342,6 +353,26 @@ static void give_file_up(struct pages *pages)
 		pages->fatal = -EIO;
 	if (pages->failures > 1)
 		retry_later(pages);
+}
+
+/* I5. True: what is complete in the file is durable, or counted as what may be lost. */
+static bool sync_last(struct pages *pages)
+{
+	if (pages->is_last_sync_in_flight)
+		return false;
+	if (pages->is_last_synced || !pages->file || !drain_is_unsynced(pages->ring))
+		return true;
+	pages->is_last_sync_in_flight =
+		io_sync(pages->io, pages->file->fd, TAG_LAST_SYNC) == 0;
+	return false;
+}
+
+static void synced_last(struct pages *pages, int error)
+{
+	pages->is_last_sync_in_flight = false;
+	pages->is_last_synced = true;
+	if (error < 0)
+		drain_count_unsynced(pages->ring);
 }
 
 void pages_poison(struct pages *pages, const char *why)
@@ -385,20 +416,28 @@ static void complete_first(struct pages *pages)
 	memmove(pages->order, pages->order + 1, pages->order_count * sizeof(*pages->order));
 }
 
-void pages_written(struct pages *pages, unsigned index, int error)
+static void page_written(struct pages *pages, struct page_slot *slot, int error)
 {
-	struct page_slot *slot = &pages->slots[index];
-
-	assert(index < IO_BUFFERS && slot->state == PAGE_IN_FLIGHT);
+	assert(slot->state == PAGE_IN_FLIGHT);
 	if (error < 0) {
 		failed(pages, slot, error);
 		return;
 	}
 	slot->state = PAGE_COMPLETE;
-	leave_stall(pages);
+	if (!first_in_state(pages, PAGE_PLACED))
+		leave_stall(pages);
 	while (!pages->is_poisoned && pages->order_count &&
 	       pages->order[0]->state == PAGE_COMPLETE)
 		complete_first(pages);
+}
+
+void pages_written(struct pages *pages, unsigned tag, int error)
+{
+	assert(tag < IO_BUFFERS || tag == TAG_LAST_SYNC);
+	if (tag == TAG_LAST_SYNC)
+		synced_last(pages, error);
+	else
+		page_written(pages, &pages->slots[tag], error);
 }
 
 /* ---- the pump ---- */
@@ -407,7 +446,7 @@ void pages_pump(struct pages *pages)
 {
 	struct page_slot *slot;
 
-	if (pages->is_poisoned && !any_in_flight(pages))
+	if (pages->is_poisoned && !any_in_flight(pages) && sync_last(pages))
 		give_file_up(pages);
 	if (pages->is_poisoned || pages->fatal || must_wait(pages))
 		return;
@@ -423,6 +462,8 @@ void pages_pump(struct pages *pages)
 		if (!submit(pages, slot))
 			return;
 	}
+	if (pages->is_rolling && count_under_way(pages) == 0)
+		pages_seal(pages);
 	think_ahead(pages);
 }
 
@@ -438,13 +479,14 @@ static void made(struct pages *pages, const struct janitor_job *job)
 	roll_settle(pages->volume, job->place.volume_no, job->size, 0);
 	roll_give(job->file);
 	pages->ahead = NULL;
-	if (job->error == -ENOSPC)
+	pages->make_at = now_ns(pages) + RETRY_MS * (int64_t)NS_PER_MS;
+	if (job->error == -ENOSPC && !pages->file)
 		enter_stall(pages, job->reason);
 	else
-		tell(pages, "cannot make a file, trying again", job->reason);
-	if (job->error == -EFBIG || job->error == -EROFS || job->error == -EACCES)
+		tell(pages, "cannot make the next file, trying again", job->reason);
+	/* The current file, if there is one, goes on to its end. */
+	if (!pages->file && (job->error == -EFBIG || job->error == -EROFS || job->error == -EACCES))
 		pages->fatal = job->error;
-	retry_later(pages);
 }
 
 static void sealed(struct pages *pages, const struct janitor_job *job)

@@ -15,6 +15,8 @@
  * I3. A FILE page is placed only when every page before it is complete. Its table is the state as
  *     of the last of them.
  * I4. One buffer is kept for FILE pages.
+ * I5. A file is left only sealed, or after a sync of what is complete in it: so a sync of the current
+ *     file makes everything before it durable, too.
  */
 #ifndef SHMLOG_WRITER_PAGES_H
 #define SHMLOG_WRITER_PAGES_H
@@ -62,9 +64,13 @@ struct pages {
 	unsigned seals_done;
 	bool is_stalled;   /* no room: the first page waits until `retry_at`                 */
 	bool is_poisoned;  /* the file is to be given up as soon as nothing is in flight     */
+	bool is_last_sync_in_flight; /* ... after one sync of what is complete in it         */
+	bool is_last_synced;
+	bool is_rolling;   /* the file is to end as soon as nothing is under way             */
 	unsigned failures; /* files given up in a row without one complete page              */
 	int fatal;	   /* -errno: no file can be written at all                          */
 	int64_t retry_at;  /* CLOCK_MONOTONIC                                                */
+	int64_t make_at;   /* CLOCK_MONOTONIC; no file is made before: there was no room     */
 	char trouble[320]; /* the last trouble in words, "" once told                        */
 };
 
@@ -77,8 +83,9 @@ void pages_close(struct pages *pages);
 /* Do what can be done now: place and submit pages, begin and seal files. */
 void pages_pump(struct pages *pages);
 
-/* Take the result of one page's write. @error as io.h says. */
-void pages_written(struct pages *pages, unsigned slot, int error);
+/* Take the result of a submission of pages_pump(). @tag: a slot's number, or another above
+ * IO_BUFFERS; @error as io.h says. */
+void pages_written(struct pages *pages, unsigned tag, int error);
 
 /* Take the results of the second thread; pages_wait() waits for one, at most @timeout_ns. */
 void pages_collect(struct pages *pages);
@@ -87,8 +94,12 @@ void pages_wait(struct pages *pages, int64_t timeout_ns);
 /* The current file is to take nothing more: a sync failed. */
 void pages_poison(struct pages *pages, const char *why);
 
-/* End the current file here: roll, rotate, stop. Nothing is in order; it holds pages. */
+/* End the current file here: stop. Nothing is in order; it holds pages. */
 void pages_seal(struct pages *pages);
+
+/* End the current file behind what is under way, however much comes behind: roll, rotate. Done when
+ * pages->is_rolling is false. */
+void pages_roll(struct pages *pages);
 
 /* Is there a DATA page in the current file? */
 bool pages_has_data(const struct pages *pages);

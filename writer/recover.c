@@ -123,13 +123,19 @@ static int open_torn(const struct recovering *recovering, const struct logdir_fi
 				       O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 }
 
+static int not_kept(const struct recovering *recovering, int error)
+{
+	return reason_set(error, "%s: cannot keep what is cut off a file: %s",
+			  recovering->roll->path, strerror(-error));
+}
+
 /* Keep every byte that is not zero from @offset on, at its own offset, in <file>.torn. */
 static int keep_torn(struct recovering *recovering, const struct found *found, uint64_t offset)
 {
 	const struct sys *sys = recovering->sys;
 	struct logfile file;
 	int torn = -1;
-	ssize_t size;
+	ssize_t size = 0;
 	int r = open_to_read(recovering, &found->name, &file);
 
 	if (r < 0)
@@ -140,18 +146,17 @@ static int keep_torn(struct recovering *recovering, const struct found *found, u
 				torn = open_torn(recovering, &found->name);
 			if (torn < 0 || sys->pwrite(torn, recovering->buffer, (size_t)size,
 						    (off_t)offset) != size)
-				r = reason_set(torn < 0 ? torn : -EIO,
-					       "%s: cannot keep what is cut off a file: %s",
-					       recovering->roll->path,
-					       strerror(torn < 0 ? -torn : EIO));
+				r = not_kept(recovering, torn < 0 ? torn : -EIO);
 			recovering->result->cut += (uint64_t)size;
 		}
 		offset += (uint64_t)size;
 	}
-	if (torn >= 0) {
-		(void)sys->fsync(torn);
+	if (r == 0 && size < 0)
+		r = not_kept(recovering, (int)size);
+	if (r == 0 && torn >= 0 && sys->fsync(torn) < 0)
+		r = not_kept(recovering, -EIO);
+	if (torn >= 0)
 		(void)sys->close(torn);
-	}
 	logfile_close(&file);
 	return r;
 }
@@ -240,15 +245,17 @@ static int settle_file(struct recovering *recovering, struct found *found, uint6
 	return r;
 }
 
-/* A file whose FILE page never landed: nothing was released on its account. */
+/* A file whose FILE page never landed, or had its number taken by the next file's because its write
+ * was said to have failed: nothing was released on its account. */
 static int remove_not_begun(struct recovering *recovering, struct found *found)
 {
 	int r = take_over(recovering, found);
 
 	if (r == 0)
 		r = keep_torn(recovering, found, 0);
-	if (r == 0) {
+	if (r == 0)
 		r = roll_remove(recovering->roll, found->file);
+	if (r == 0) {
 		roll_give(found->file);
 		found->file = NULL;
 	}
@@ -305,7 +312,7 @@ static int settle_all(struct recovering *recovering)
 
 		if (found->name.state != LOGFILE_OPEN)
 			continue;
-		if (found->has_begun)
+		if (found->has_begun && found->page_first < next_first_page(recovering, i))
 			r = settle_file(recovering, found, next_first_page(recovering, i));
 		else
 			r = remove_not_begun(recovering, found);
@@ -315,7 +322,76 @@ static int settle_all(struct recovering *recovering)
 	return 0;
 }
 
-/* Read a settled file to its end: numbers for the log, positions for the ring. */
+/* A page of a settled file, in the buffer: numbers for the log, positions for the ring. */
+static void take_page(struct recovering *recovering, bool restore)
+{
+	const struct page_header *header = (const void *)recovering->buffer;
+
+	recovering->result->page_next = header->page_no + 1;
+	recovering->result->previous_checksum = header->checksum;
+	if (restore)
+		drain_restore_page(recovering->ring, header);
+}
+
+/* The SEAL page into the buffer, by the trailer. -EBADMSG: there is none. */
+static int read_seal(struct recovering *recovering, struct logfile *file, uint64_t *ret_offset)
+{
+	struct seal_trailer trailer = { 0 };
+	struct page_header header;
+	struct stat status;
+	int r = recovering->sys->fstat(file->fd, &status);
+
+	if (r < 0)
+		return r;
+	if (status.st_size < (off_t)sizeof(trailer) ||
+	    logfile_read(file, &trailer, sizeof(trailer),
+			 (uint64_t)status.st_size - sizeof(trailer)) != sizeof(trailer) ||
+	    trailer.magic != TRAILER_MAGIC)
+		return -EBADMSG;
+	r = logfile_header(file, trailer.seal_offset, &header);
+	if (r < 0)
+		return r;
+	*ret_offset = trailer.seal_offset;
+	logfile_seek(file, trailer.seal_offset, header.page_no);
+	return logfile_next(file, recovering->buffer);
+}
+
+/*
+ * A sealed file was whole once: a page that is bad now has decayed, and does not end the log. The
+ * pages behind it count, by the index, and so does the number that the SEAL page says comes next:
+ * a smaller one would hide them from readers.
+ */
+static int read_behind_damage(struct recovering *recovering, struct logfile *file, bool restore)
+{
+	const uint64_t bad = file->page_next;
+	const struct index_entry *unused;
+	struct index_entry entry;
+	struct seal_info info;
+	uint64_t seal_offset, page_next, at;
+	int r = read_seal(recovering, file, &seal_offset);
+
+	if (r == 0)
+		r = page_seal_info(recovering->buffer, &info, &unused);
+	if (r < 0)
+		return r;
+	page_next = ((const struct page_header *)(const void *)recovering->buffer)->page_no;
+	at = seal_offset + sizeof(struct page_header) + sizeof(info);
+	for (uint64_t i = 0; i < info.pages; i++, at += sizeof(entry)) {
+		if (logfile_read(file, &entry, sizeof(entry), at) != sizeof(entry))
+			return -EIO;
+		if (entry.page_no < bad)
+			continue;
+		logfile_seek(file, (uint64_t)entry.offset_pages * PAGE_ALIGN, entry.page_no);
+		if (logfile_next(file, recovering->buffer) == 0)
+			take_page(recovering, restore);
+		else
+			recovering->result->missing++;
+	}
+	recovering->result->page_next = page_next;
+	return 0;
+}
+
+/* Read a settled file to its end. */
 static int read_settled(struct recovering *recovering, const struct found *found, bool restore)
 {
 	const struct page_header *header = (const void *)recovering->buffer;
@@ -325,14 +401,14 @@ static int read_settled(struct recovering *recovering, const struct found *found
 	if (r < 0)
 		return r;
 	while ((r = logfile_next(&file, recovering->buffer)) == 0) {
-		recovering->result->page_next = header->page_no;
-		if (header->kind == PAGE_SEAL)
+		if (header->kind == PAGE_SEAL) {
+			recovering->result->page_next = header->page_no;
 			break;
-		recovering->result->page_next++;
-		recovering->result->previous_checksum = header->checksum;
-		if (restore)
-			drain_restore_page(recovering->ring, header);
+		}
+		take_page(recovering, restore);
 	}
+	if (r == -ENODATA || r == -EBADMSG)
+		r = read_behind_damage(recovering, &file, restore);
 	logfile_close(&file);
 	return r == -ENODATA || r == -EBADMSG ? 0 : r;
 }

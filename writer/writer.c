@@ -93,6 +93,8 @@ static bool take_up(struct request *request, const struct shared_u32 *requests,
 	request->asked = asked;
 	request->is_active = true;
 	request->barrier = UINT64_MAX; /* not covered yet */
+	request->is_synced = false;
+	request->is_rolled = false;
 	return true;
 }
 
@@ -136,7 +138,7 @@ static void serve_sync(struct writer *writer)
 
 	if (!request->is_active || writer->pages.completed_count < request->barrier)
 		return;
-	if (writer->durable_barrier >= request->barrier && !drain_is_unsynced(writer->ring))
+	if (request->is_synced || !drain_is_unsynced(writer->ring))
 		answer(writer, request, &writer->ring->writer->sync_done);
 	else
 		writer->is_sync_wanted = true;
@@ -150,15 +152,13 @@ static void serve_rotate(struct writer *writer)
 
 	if (!request->is_active || pages->completed_count < request->barrier)
 		return;
-	if (pages_has_data(pages) && request->seals == 0) {
-		if (pages->order_count > 0)
-			return;
-		pages_seal(pages);
-		request->seals = pages->seals_submitted;
+	if (!request->is_rolled && pages_has_data(pages)) {
+		pages_roll(pages);
+		pages_pump(pages);
 	}
-	if ((int)(pages->seals_done - request->seals) < 0)
+	request->is_rolled = true;
+	if (pages->is_rolling || pages->seals_done != pages->seals_submitted)
 		return;
-	request->seals = 0;
 	answer(writer, request, &writer->ring->writer->rotate_done);
 }
 
@@ -194,7 +194,8 @@ static void apply_snapshot(struct writer *writer)
 	    (int)(writer->pages.seals_done - writer->sync_seals) < 0)
 		return;
 	writer->is_snapshot_held = false;
-	writer->durable_barrier = writer->sync_barrier;
+	if (writer->sync_barrier >= writer->sync_request.barrier)
+		writer->sync_request.is_synced = true;
 	drain_set_durable(writer->ring, &writer->snapshot);
 }
 
@@ -261,16 +262,14 @@ static void tell_trouble(struct writer *writer)
 	pages->trouble[0] = '\0';
 }
 
-/* The file is old enough, and nothing is under way in it. */
 static void roll_by_age(struct writer *writer)
 {
 	struct pages *pages = &writer->pages;
 
-	if (writer->config->roll_age_ns == 0 || !pages_has_data(pages) || pages->order_count > 0 ||
-	    writer->is_sync_in_flight ||
+	if (writer->config->roll_age_ns == 0 || !pages_has_data(pages) ||
 	    now_ns(writer) - pages->file_began < writer->config->roll_age_ns)
 		return;
-	pages_seal(pages);
+	pages_roll(pages);
 }
 
 /* Everything that goes on without a look at the ring. */
@@ -288,6 +287,20 @@ static void turn(struct writer *writer, int64_t timeout_ns)
 
 /* ---- the ring's life ---- */
 
+void writer_enter_ring(const struct writer *writer, uint64_t log_id)
+{
+	struct writer_status *status = writer->ring->writer;
+
+	store_relaxed_u32(&status->state, WRITER_RUNNING);
+	status->pid = writer->sys->getpid();
+	status->log_id = log_id;
+	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
+		       (int)sizeof(status->log_path) - 1, writer->roll.path);
+	store_relaxed_u32(&status->io_backend, (uint32_t)writer->io->backend);
+	store_relaxed(&status->stall_began_ns, 0);
+	store_relaxed_u32(&status->sleeping, 0);
+}
+
 static void open_successor(struct writer *writer)
 {
 	const struct drain *gone = writer->ring;
@@ -301,6 +314,7 @@ static void open_successor(struct writer *writer)
 	writer->old = writer->ring;
 	writer->ring = fresh;
 	writer->pages.ring = fresh;
+	writer_enter_ring(writer, writer->pages.log_id);
 	writer->drain_request = (struct request){ 0 };
 	writer->sync_request = (struct request){ 0 };
 	writer->rotate_request = (struct request){ 0 };
@@ -531,15 +545,28 @@ static bool is_time_up(const struct writer *writer)
 	return now_ns(writer) >= writer->stop_deadline;
 }
 
+/* For the disk, for the second thread, or, on a full disk, for time to pass. */
+static void wait_a_little(struct writer *writer)
+{
+	const int64_t nap_ns = POLL_US * (int64_t)NS_PER_US;
+
+	if (writer->io->in_flight > 0)
+		turn(writer, nap_ns);
+	else if (janitor_pending(writer->janitor) > 0)
+		pages_wait(&writer->pages, nap_ns);
+	else
+		(void)writer->sys->sleep(nap_ns);
+}
+
 /* Everything that is in pages reaches the disk. */
 static void finish_pages(struct writer *writer)
 {
 	while (!pages_is_idle(&writer->pages) && !is_time_up(writer) && !writer->pages.fatal) {
 		pages_close(&writer->pages);
-		turn(writer, POLL_US * (int64_t)NS_PER_US);
-		if (writer->io->in_flight == 0)
-			pages_wait(&writer->pages, POLL_US * (int64_t)NS_PER_US);
+		turn(writer, 0);
 		take_signals(writer);
+		if (!pages_is_idle(&writer->pages))
+			wait_a_little(writer);
 	}
 }
 
@@ -551,10 +578,11 @@ static void drain_rest(struct writer *writer)
 
 		mark(writer);
 		pages_close(&writer->pages);
-		turn(writer, is_whole ? 0 : POLL_US * (int64_t)NS_PER_US);
+		turn(writer, 0);
 		take_signals(writer);
 		if (is_whole)
 			break;
+		wait_a_little(writer);
 	}
 	finish_pages(writer);
 }
@@ -583,7 +611,6 @@ static void finish_durable(struct writer *writer)
 {
 	drain_snapshot(writer->ring, &writer->snapshot);
 	drain_set_durable(writer->ring, &writer->snapshot);
-	writer->durable_barrier = writer->pages.completed_count;
 	serve_requests(writer);
 }
 

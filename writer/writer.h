@@ -16,7 +16,8 @@ struct request {
 	uint32_t asked;	    /* the number that is being served             */
 	bool is_active;
 	uint64_t barrier;   /* pages closed when it was taken up           */
-	unsigned seals;	    /* rotate: seals submitted when it was         */
+	bool is_synced;	    /* sync: one that covers the barrier is done   */
+	bool is_rolled;	    /* rotate: the file is to end, or there is none */
 };
 
 struct writer {
@@ -44,11 +45,13 @@ struct writer {
 	unsigned sync_seals;   /* seals submitted by then: they must be done, too            */
 	bool is_snapshot_held; /* synced, but an older file is not sealed yet                */
 	struct drain_snapshot snapshot;
-	uint64_t durable_barrier; /* pages completed that are durable                        */
 	int stop_signals;	  /* TERM and INT so far                                     */
 	int64_t stop_deadline;
 	char told[320]; /* the last trouble that was printed                                 */
 };
+
+/* From now on the ring names this log and this writer: before the first page can be in flight. */
+void writer_enter_ring(const struct writer *writer, uint64_t log_id);
 
 /**
  * writer_run() - drain until told to stop.

@@ -36,5 +36,5 @@ equal "$(find "$WORK/log" -name '*.open' | wc -l)" 0 "files left open"
 files=$(find "$WORK/log" -name '*.shmlog' | wc -l)
 ((files >= $(stat -c %s "$WORK/all") / (8 << 20))) || fail "only $files files: they did not roll"
 find "$WORK/log" -name '*.shmlog' -size +8M | grep . && fail "files larger than --max-file"
-expect 0 shmlog-cat --verify "$WORK/log"
+sound "$WORK/log"
 say "$((4 * lines)) records in $files files"

@@ -22,6 +22,28 @@ for lanes in 32 1; do # own lanes, and the shared one
 	stop_writer
 	published claims "$WORK/$lanes" >"$WORK/out"
 	same "$WORK/want" "$WORK/out"
-	expect 0 shmlog-cat --verify "$WORK/$lanes"
+	sound "$WORK/$lanes"
 done
+# A claim whose owner is dead, in a lane that somebody else holds by now: it must not stall him.
+ring=$RING.next
+shmlog-ctl create "$ring" --lanes 2
+claims "$ring" left-open >"$WORK/want" 2>"$WORK/err" || true
+mkfifo "$WORK/pipe"
+shmlog-push -r "$ring" --name next <"$WORK/pipe" &
+exec 3>"$WORK/pipe"
+echo behind >&3
+holds_lane() {
+	[[ $(stat_of "$ring" '.producers[] | select(.lane == 1 and .alive) | [.name, .enqueued] | @csv') == \
+		'"next",1' ]]
+}
+wait_until 10 holds_lane
+start_writer "$ring" "$WORK/next"
+wait_until 10 drained "$ring"
+published next "$WORK/next" >"$WORK/out"
+equal "$(cat "$WORK/out")" behind "record of the next holder, who lives"
+published claims "$WORK/next" >"$WORK/out"
+same "$WORK/want" "$WORK/out"
+exec 3>&-
+stop_writer
+equal "$(stat_of "$ring" .abandoned)" 1 "abandoned claims"
 equal "$(stat_of "$RING.32" .abandoned)" 1 "abandoned claims in own lanes"

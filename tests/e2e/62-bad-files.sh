@@ -3,11 +3,11 @@
 # is sound, and never crashes or hangs.
 . "$(dirname "$0")/lib.sh"
 
-corpus 30000 "$WORK/in"
-start_writer "$RING" "$WORK/good" --max-file 512K
+corpus 120000 "$WORK/in"
+start_writer "$RING" "$WORK/good" --max-file 1M
 shmlog-push -r "$RING" --wait --name s <"$WORK/in"
 stop_writer
-expect 0 shmlog-cat --verify "$WORK/good"
+sound "$WORK/good"
 files=$(find "$WORK/good" -name '*.shmlog' | wc -l)
 ((files >= 3)) || fail "only $files files"
 
@@ -20,15 +20,14 @@ nth() {
 	find "$WORK/log" -name '*.shmlog' | sort | sed -n "${1}p"
 }
 
-# What comes out is lines of the input in their order, and --verify exits with 3.
+# What comes out is lines of the input in their order, and the exit code is 3.
 damaged() {
 	local what=$1 status=0
 	timeout 20 shmlog-cat -o raw --source s "$WORK/log" >"$WORK/out" 2>"$WORK/err" || status=$?
 	equal "$status" 3 "exit code for a log with $what"
 	[[ -s $WORK/err ]] || fail "nothing said about $what"
 	diff --speed-large-files "$WORK/in" "$WORK/out" >"$WORK/diff" || true
-	grep -q '^>' "$WORK/diff" && fail "records that were never pushed, with $what"
-	expect 3 shmlog-cat --verify "$WORK/log"
+	! grep -q '^>' "$WORK/diff" || fail "records that were never pushed, with $what"
 }
 
 flip() { # FILE OFFSET: one bit
@@ -42,7 +41,7 @@ flip() { # FILE OFFSET: one bit
 for offset in 4096 4100 4110 4200 9000 100000; do
 	copy && flip "$(nth 2)" "$offset"
 	damaged "a bit flipped at $offset"
-	(($(wc -l <"$WORK/out") > 10000)) || fail "only $(wc -l <"$WORK/out") records left"
+	(($(wc -l <"$WORK/out") > 60000)) || fail "only $(wc -l <"$WORK/out") records left"
 done
 copy && flip "$(nth 2)" 50
 damaged "a bit flipped in a FILE page"
@@ -65,7 +64,7 @@ refused 65 "$WORK/in" shmlog-cat "$WORK/in"
 expect 65 shmlog-cat "$WORK/empty"
 mkdir "$WORK/nothing"
 expect 65 shmlog-cat "$WORK/nothing"
-refused 69 "$WORK/none" shmlog-cat "$WORK/none"
+refused 74 "$WORK/none" shmlog-cat "$WORK/none"
 status=0
 shmlog-cat -o raw - <"$WORK/in" >"$WORK/out" 2>"$WORK/err" || status=$?
 equal "$status" 65 "exit code for text on standard input"

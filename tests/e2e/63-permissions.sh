@@ -11,9 +11,9 @@ fi
 chmod 755 "$WORK"
 cp "$SHMLOG_BIN"/shmlog-{push,cat,stat,ctl,writer} "$WORK"
 as() { # USER GROUP PROGRAM ARGUMENT...
-	local user=$1 group=$2 program=$3
+	local uid=$1 gid=$2 program=$3
 	shift 3
-	timeout 20 setpriv --reuid="$user" --regid="$group" --clear-groups "$WORK/$program" "$@"
+	timeout 20 setpriv --reuid="$uid" --regid="$gid" --clear-groups "$WORK/$program" "$@"
 }
 readonly me=54321 other=54322 group=54399
 

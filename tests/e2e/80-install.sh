@@ -3,14 +3,13 @@
 . "$(dirname "$0")/lib.sh"
 
 cd "$(dirname "$0")/../.."
-"${MAKE:-make}" --no-print-directory -s install BUILD="$SHMLOG_BIN" PREFIX=/opt/shmlog DESTDIR="$WORK/root" \
+"${MAKE:-make}" --no-print-directory -s install BUILD="$(realpath --relative-to=. "$SHMLOG_BIN")" PREFIX=/opt/shmlog DESTDIR="$WORK/root" \
 	>"$WORK/make" 2>&1 || fail "make install: $(cat "$WORK/make")"
 readonly prefix=$WORK/root/opt/shmlog
 for file in bin/shmlog-{writer,push,cat,stat,ctl} include/shmlog.h include/shmlog_reader.h \
 	lib/libshmlog.a lib/libshmlog.so lib/pkgconfig/shmlog.pc; do
 	[[ -e $prefix/$file ]] || fail "$file is not installed"
 done
-equal "$(find "$WORK/root" -type f -newer "$WORK/make" | wc -l)" 0 "files that came later"
 
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$WORK/root
 cat >"$WORK/user.c" <<'END'

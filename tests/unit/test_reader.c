@@ -118,12 +118,22 @@ Test(reader, files_follow_each_other_by_number)
 	expect_dir("f0 f1 f2 f3 f4 f5 f6 f7 f8 f9 f10 f11");
 }
 
-Test(reader, an_empty_directory_is_a_log_that_has_not_begun)
+Test(reader, a_directory_that_a_writer_has_just_taken_is_a_log)
 {
+	struct shmlog_reader_options options = SHMLOG_READER_OPTIONS_INIT;
+	struct shmlog_reader *reader;
+	char lock[160];
+
+	cr_expect_eq(shmlog_reader_open(fixture.dir, NULL, &reader), -EBADMSG);
+	options.follow = 1;
+	reader = open_dir(&options);
+	shmlog_reader_close(&reader);
+	(void)snprintf(lock, sizeof(lock), "%s/lock", fixture.dir);
+	cr_assert_geq(open(lock, O_CREAT | O_WRONLY | O_CLOEXEC, 0600), 0);
 	expect_dir("");
 }
 
-Test(reader, a_directory_of_others_is_no_log)
+Test(reader, what_others_keep_is_no_log)
 {
 	struct shmlog_reader *reader;
 	char path[160];
@@ -131,12 +141,22 @@ Test(reader, a_directory_of_others_is_no_log)
 	(void)snprintf(path, sizeof(path), "%s/holiday.jpg", fixture.dir);
 	cr_assert_geq(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600), 0);
 	cr_expect_eq(shmlog_reader_open(fixture.dir, NULL, &reader), -EBADMSG);
-	cr_expect_eq(shmlog_reader_open(path, NULL, &reader), 0, "an empty file is not begun");
-	shmlog_reader_close(&reader);
+	cr_expect_eq(shmlog_reader_open(path, NULL, &reader), -EBADMSG);
 	fixture_scribble(path, 0, "JFIF and so on", 14);
 	cr_expect_eq(shmlog_reader_open(path, NULL, &reader), -EBADMSG);
 	cr_expect_eq(shmlog_reader_open("/nonexistent", NULL, &reader), -ENOENT);
 	cr_expect(strstr(shmlog_reason(), "/nonexistent") != NULL);
+}
+
+Test(reader, bytes_behind_a_seal_are_damage)
+{
+	struct fixture_file file;
+
+	make_sealed(&file, 1, 1);
+	make_sealed(&file, 2, 4);
+	fixture_path(&fixture, text, 1, ".shmlog");
+	cr_assert_eq(truncate(text, 1024 * 1024), 0);
+	expect_dir("a1 b2 a3 ! a1 b2 a3");
 }
 
 Test(reader, a_newer_format_is_refused)
@@ -646,6 +666,32 @@ Test(reader, after_a_jump_sources_are_still_known)
 	shmlog_reader_close(&reader);
 }
 
+Test(reader, after_a_jump_a_number_means_who_was_bound_last)
+{
+	struct shmlog_record record = { .size = sizeof(record) };
+	struct shmlog_page page = { .size = sizeof(page) };
+	struct shmlog_reader *reader;
+	struct fixture_file file;
+
+	fixture_file_begin(&fixture, &file, 1, 1, 1);
+	fixture_source(&file, 1, 999, "second");
+	fixture_data(&file, 1, 50, "x");
+	fixture_page(&file, 50);
+	fixture_data(&file, 1, 60, "y");
+	fixture_source(&file, 1, 998, "third");
+	fixture_data(&file, 1, 70, "z");
+	fixture_page(&file, 70);
+	fixture_seal(&file);
+	fixture_file_end(&file);
+	reader = open_dir(NULL);
+	cr_assert_eq(shmlog_reader_get_page(reader, 3, &page), 0);
+	cr_assert_eq(shmlog_reader_next(reader, &record), 0);
+	cr_expect_str_eq(record.name, "second");
+	cr_assert_eq(shmlog_reader_next(reader, &record), 0);
+	cr_expect_str_eq(record.name, "third");
+	shmlog_reader_close(&reader);
+}
+
 Test(reader, next_page_shows_every_page)
 {
 	struct shmlog_page page = { .size = sizeof(page) };
@@ -1047,8 +1093,10 @@ Test(reader, structs_of_another_size_are_refused)
 	struct shmlog_record record = { .size = 1 };
 	struct shmlog_page page = { .size = 1 };
 	struct shmlog_reader *reader;
+	struct fixture_file file;
 
 	cr_expect_eq(shmlog_reader_open(fixture.dir, &options, &reader), -EINVAL);
+	make_sealed(&file, 1, 1);
 	reader = open_dir(NULL);
 	cr_expect_eq(shmlog_reader_next(reader, &record), -EINVAL);
 	cr_expect_eq(shmlog_reader_next_page(reader, &page), -EINVAL);

@@ -129,7 +129,7 @@ enum writer_state {
 
 enum { WRITER_PATH_SIZE = 2048 };
 
-/* Exports of the writer, read back by nobody for a decision but the next writer (log_id, state). */
+/* Exports of the writer, read back by nobody for a decision but the next writer (the log's ids). */
 struct writer_status {
 	struct shared_u32 sleeping; /* 1: waits on `rings`, wants a futex wake            */
 	struct shared_u32 state;    /* enum writer_state                                  */
@@ -140,7 +140,8 @@ struct writer_status {
 	uint32_t pid;
 	uint32_t reserved0;
 	uint64_t start_time;
-	uint64_t log_id; /* the log that this ring was last drained into; 0 = never        */
+	uint64_t log_id;	 /* the log that holds all before `released`; 0 = none      */
+	uint64_t pending_log_id; /* the log whose pages may be under way; 0 = none are      */
 	struct shared_u64 unbound_marked[LOSS_REASONS]; /* of doorbell.drops              */
 	struct shared_u64 pages;			 /* completed by this writer       */
 	struct shared_u64 bytes;
@@ -148,8 +149,8 @@ struct writer_status {
 	struct shared_u64 stalls;    /* times the disk was full                           */
 	struct shared_u64 io_errors; /* failed writes and syncs                           */
 	struct shared_u64 stall_began_ns; /* CLOCK_BOOTTIME; 0 = not stalled              */
-	uint8_t reserved1[1888];
-	char log_path[WRITER_PATH_SIZE]; /* absolute; NUL-terminated, cut if longer       */
+	uint8_t reserved1[1880];
+	char log_path[WRITER_PATH_SIZE]; /* of that log: absolute, cut if longer          */
 	uint8_t reserved_latency[16384]; /* room for latency and lag histograms           */
 };
 

@@ -832,7 +832,7 @@ void drain_count_unsynced(struct drain *drain)
 		struct drain_lane *lane = &drain->lanes[i];
 		const uint64_t lost = lane->written.records - lane->durable.records;
 
-		if (lost == 0 || drain->release_durable)
+		if (lost == 0)
 			continue;
 		lane->missing[LOSS_UNSYNCED] += lost;
 		store_relaxed(&lane->status->failed, load_relaxed(&lane->status->failed) + lost);

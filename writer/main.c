@@ -72,17 +72,17 @@ static bool is_same_path(const struct writer_status *status, const char *path)
 	return strncmp(status->log_path, path, sizeof(status->log_path) - 1) == 0;
 }
 
-/* The ring's last log is another one, and it was not ended cleanly: what it took and did not
- * release yet would be written twice. */
+/* Pages of another log may have been under way when its writer was killed: what it had taken and
+ * not released yet would be written twice. */
 static bool is_foreign(const struct writer *writer, uint64_t log_id, const char *path)
 {
 	const struct writer_status *status = writer->ring->writer;
 
-	if (status->log_id == 0 || load_acquire_u32(&status->state) == WRITER_CLEAN) /* MO state:B <- state:A */
+	if (status->pending_log_id == 0)
 		return false;
 	if (log_id == 0 && is_same_path(status, path))
 		return false; /* killed before its first page, or the log was deleted */
-	return status->log_id != log_id;
+	return status->pending_log_id != log_id;
 }
 
 /* --adopt: settle the other log first, so that the ring knows what is in it. */
@@ -134,7 +134,7 @@ static int new_log_id(const struct writer *writer, const char *path, uint64_t *r
 	const struct writer_status *status = writer->ring->writer;
 	int r = 0;
 
-	*ret = is_same_path(status, path) ? status->log_id : 0;
+	*ret = is_same_path(status, path) ? status->pending_log_id : 0;
 	while (r >= 0 && *ret == 0)
 		r = writer->sys->getrandom(ret, sizeof(*ret));
 	return r < 0 ? r : 0;
@@ -171,7 +171,7 @@ static int recover(struct writer *writer, const char *path, struct recovery *rec
 	if (r < 0)
 		return r;
 	drain_restore_end(writer->ring, continues);
-	writer_enter_ring(writer, recovery->log_id);
+	writer_enter_ring(writer, writer->ring, recovery->log_id);
 	tell_recovery(recovery);
 	return 0;
 }
@@ -234,8 +234,8 @@ static int run(struct config *config)
 	if (r < 0)
 		return r;
 	r = run_with_ring(&writer);
-	if (writer.old)
-		hold_release(writer.old);
+	for (unsigned i = 0; i + 1 < writer.ring_count; i++)
+		hold_release(writer.rings[i]);
 	hold_release(writer.ring);
 	return r;
 }

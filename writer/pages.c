@@ -408,6 +408,9 @@ static void complete_first(struct pages *pages)
 		pages->completed_count++;
 		pages->failures = 0;
 	}
+	/* Its table holds every lane's position: from here on this log speaks for the ring. */
+	if (slot->is_file_page)
+		slot->drain->writer->log_id = pages->log_id;
 	pages->previous_checksum = header->checksum;
 	store_relaxed(&status->pages, load_relaxed(&status->pages) + 1);
 	store_relaxed(&status->bytes, load_relaxed(&status->bytes) + slot->length);
@@ -535,6 +538,17 @@ void pages_wait(struct pages *pages, int64_t timeout_ns)
 bool pages_has_data(const struct pages *pages)
 {
 	return pages->file && pages->file->pages > 1;
+}
+
+bool pages_hold(const struct pages *pages, const struct drain *drain)
+{
+	for (unsigned i = 0; i < IO_BUFFERS; i++) {
+		const struct page_slot *slot = &pages->slots[i];
+
+		if (slot->state != PAGE_FREE && slot->drain == drain && slot->builder.records)
+			return true;
+	}
+	return false;
 }
 
 bool pages_is_idle(const struct pages *pages)

@@ -104,6 +104,9 @@ void pages_roll(struct pages *pages);
 /* Is there a DATA page in the current file? */
 bool pages_has_data(const struct pages *pages);
 
+/* Does any page hold something of this ring? */
+bool pages_hold(const struct pages *pages, const struct drain *drain);
+
 /* Nothing is filled, closed or under way. */
 bool pages_is_idle(const struct pages *pages);
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "doorbell.h"
@@ -17,6 +18,7 @@ enum {
 	POLL_US = 500,	    /* between looks while the disk is at work                    */
 	NAP_MAX_MS = 100,   /* between looks at the signals                               */
 	CHECK_MS = 1000,    /* between looks at what changes rarely                       */
+	HANG_MS = 10000,    /* without any answer of the disk when stopping               */
 };
 
 static int64_t now_ns(const struct writer *writer)
@@ -57,26 +59,25 @@ static void note_age(struct writer *writer)
 		pages->filling_since = now_ns(writer);
 }
 
-/* All rings, the removed one first: its records are older. */
+/* All rings, the removed ones first: their records are older. */
 static bool pass(struct writer *writer)
 {
-	bool is_whole = !writer->old || pass_ring(writer, writer->old);
+	bool is_whole = true;
 
-	is_whole = pass_ring(writer, writer->ring) && is_whole;
+	for (unsigned i = 0; i < writer->ring_count; i++)
+		is_whole = pass_ring(writer, writer->rings[i]) && is_whole;
 	note_age(writer);
 	return is_whole;
 }
 
 static void mark(struct writer *writer)
 {
-	struct page_slot *slot;
+	for (unsigned i = 0; i < writer->ring_count; i++) {
+		struct page_slot *slot = pages_fill(&writer->pages, writer->rings[i]);
 
-	slot = writer->old ? pages_fill(&writer->pages, writer->old) : NULL;
-	if (slot)
-		drain_mark(writer->old, &slot->builder);
-	slot = pages_fill(&writer->pages, writer->ring);
-	if (slot)
-		drain_mark(writer->ring, &slot->builder);
+		if (slot)
+			drain_mark(writer->rings[i], &slot->builder);
+	}
 	note_age(writer);
 }
 
@@ -188,6 +189,26 @@ static bool is_sync_due(const struct writer *writer)
 	return config->sync == SYNC_PAGE || now_ns(writer) >= writer->next_sync;
 }
 
+static bool is_anything_unsynced(const struct writer *writer)
+{
+	for (unsigned i = 0; i < writer->ring_count; i++)
+		if (drain_is_unsynced(writer->rings[i]))
+			return true;
+	return false;
+}
+
+static void take_snapshots(struct writer *writer)
+{
+	for (unsigned i = 0; i < writer->ring_count; i++)
+		drain_snapshot(writer->rings[i], &writer->snapshots[i]);
+}
+
+static void set_durable(struct writer *writer)
+{
+	for (unsigned i = 0; i < writer->ring_count; i++)
+		drain_set_durable(writer->rings[i], &writer->snapshots[i]);
+}
+
 static void apply_snapshot(struct writer *writer)
 {
 	if (!writer->is_snapshot_held ||
@@ -196,7 +217,7 @@ static void apply_snapshot(struct writer *writer)
 	writer->is_snapshot_held = false;
 	if (writer->sync_barrier >= writer->sync_request.barrier)
 		writer->sync_request.is_synced = true;
-	drain_set_durable(writer->ring, &writer->snapshot);
+	set_durable(writer);
 }
 
 /* What is complete now is durable when this sync is, and the files before are sealed. */
@@ -206,9 +227,9 @@ static void begin_sync(struct writer *writer)
 
 	if (writer->is_sync_in_flight || writer->is_snapshot_held || !is_sync_due(writer))
 		return;
-	if (!drain_is_unsynced(writer->ring) && !writer->is_sync_wanted)
+	if (!is_anything_unsynced(writer) && !writer->is_sync_wanted)
 		return;
-	drain_snapshot(writer->ring, &writer->snapshot);
+	take_snapshots(writer);
 	writer->sync_barrier = pages->completed_count;
 	writer->sync_seals = pages->seals_submitted;
 	writer->is_sync_wanted = false;
@@ -231,7 +252,8 @@ static void synced(struct writer *writer, int error)
 	}
 	/* The kernel may have dropped what it could not write: asking again would say yes to
 	 * nothing. The file is given up. */
-	drain_count_unsynced(writer->ring);
+	for (unsigned i = 0; i < writer->ring_count; i++)
+		drain_count_unsynced(writer->rings[i]);
 	pages_poison(&writer->pages, strerror(-error));
 }
 
@@ -287,49 +309,63 @@ static void turn(struct writer *writer, int64_t timeout_ns)
 
 /* ---- the ring's life ---- */
 
-void writer_enter_ring(const struct writer *writer, uint64_t log_id)
+void writer_enter_ring(struct writer *writer, struct drain *ring, uint64_t log_id)
 {
-	struct writer_status *status = writer->ring->writer;
+	struct writer_status *status = ring->writer;
 
 	store_relaxed_u32(&status->state, WRITER_RUNNING);
 	status->pid = writer->sys->getpid();
-	status->log_id = log_id;
+	status->pending_log_id = log_id;
 	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
 		       (int)sizeof(status->log_path) - 1, writer->roll.path);
 	store_relaxed_u32(&status->io_backend, (uint32_t)writer->io->backend);
 	store_relaxed(&status->stall_began_ns, 0);
 	store_relaxed_u32(&status->sleeping, 0);
+	writer->ring = ring;
+	writer->rings[writer->ring_count++] = ring;
+	store_release(&writer->wake_address, (uintptr_t)ring); /* MO wake_address:A -> wake_address:B */
 }
 
 static void open_successor(struct writer *writer)
 {
-	const struct drain *gone = writer->ring;
 	struct drain *fresh = NULL;
-	const int r = hold_successor(writer->sys, writer->config, gone, &fresh);
 
-	if (r < 0) {
+	if (writer->ring_count == RINGS_MAX || writer->is_sync_in_flight || writer->is_snapshot_held)
+		return; /* asked again soon */
+	if (hold_successor(writer->sys, writer->config, writer->ring, &fresh) < 0) {
 		say(reason_get());
 		return;
 	}
-	writer->old = writer->ring;
-	writer->ring = fresh;
+	writer_enter_ring(writer, fresh, writer->pages.log_id);
 	writer->pages.ring = fresh;
-	writer_enter_ring(writer, writer->pages.log_id);
 	writer->drain_request = (struct request){ 0 };
 	writer->sync_request = (struct request){ 0 };
 	writer->rotate_request = (struct request){ 0 };
 	say("the ring's name was removed: made a new ring, draining both");
 }
 
-/* The removed ring goes when nobody can store into it and nothing is left. */
+/* A removed ring goes when nobody can store into it and nothing is left of it. */
+static bool is_over(const struct writer *writer, const struct drain *old)
+{
+	return !drain_has_users(old) && drain_backlog(old) == 0 &&
+	       !pages_hold(&writer->pages, old);
+}
+
 static void close_old(struct writer *writer)
 {
-	struct drain *old = writer->old;
+	if (writer->is_sync_in_flight || writer->is_snapshot_held)
+		return; /* the snapshots are in the order of the rings */
+	for (unsigned i = 0; i + 1 < writer->ring_count; i++) {
+		struct drain *old = writer->rings[i];
 
-	if (drain_has_users(old) || drain_backlog(old) > 0 || !pages_is_idle(&writer->pages))
+		if (!is_over(writer, old))
+			continue;
+		writer->ring_count--;
+		memmove(&writer->rings[i], &writer->rings[i + 1],
+			(writer->ring_count - i) * sizeof(*writer->rings));
+		hold_release(old);
 		return;
-	writer->old = NULL;
-	hold_release(old);
+	}
 }
 
 static void check_rarely(struct writer *writer)
@@ -338,9 +374,8 @@ static void check_rarely(struct writer *writer)
 		return;
 	writer->next_check = now_ns(writer) + CHECK_MS * (int64_t)NS_PER_MS;
 	drain_reset_lanes(writer->ring);
-	if (writer->old)
-		close_old(writer);
-	else if (drain_is_unlinked(writer->ring))
+	close_old(writer);
+	if (drain_is_unlinked(writer->ring))
 		open_successor(writer);
 }
 
@@ -424,7 +459,7 @@ static int64_t wake_time(const struct writer *writer)
 
 	if (writer->config->mode == MODE_LOOP || pages->filling_since)
 		until = earlier(until, writer->next_flush);
-	if (writer->config->sync == SYNC_INTERVAL && drain_is_unsynced(writer->ring))
+	if (writer->config->sync == SYNC_INTERVAL && is_anything_unsynced(writer))
 		until = earlier(until, writer->next_sync);
 	if (pages->retry_at)
 		until = earlier(until, pages->retry_at);
@@ -558,6 +593,12 @@ static void wait_a_little(struct writer *writer)
 		(void)writer->sys->sleep(nap_ns);
 }
 
+/* --once on a full disk: nobody waits for room. */
+static bool is_hopeless(const struct writer *writer)
+{
+	return writer->config->once && writer->pages.is_stalled;
+}
+
 /* Everything that is in pages reaches the disk. */
 static void finish_pages(struct writer *writer)
 {
@@ -565,6 +606,8 @@ static void finish_pages(struct writer *writer)
 		pages_close(&writer->pages);
 		turn(writer, 0);
 		take_signals(writer);
+		if (is_hopeless(writer))
+			break;
 		if (!pages_is_idle(&writer->pages))
 			wait_a_little(writer);
 	}
@@ -580,18 +623,25 @@ static void drain_rest(struct writer *writer)
 		pages_close(&writer->pages);
 		turn(writer, 0);
 		take_signals(writer);
-		if (is_whole)
+		if (is_whole || is_hopeless(writer))
 			break;
 		wait_a_little(writer);
 	}
 	finish_pages(writer);
 }
 
-/* No write may be under way when its buffer goes. */
+/* Submitted writes end, or the disk hangs: then there is nothing more to do here, and the fence of
+ * the file keeps the next writer waiting for them. */
 static void reap_all(struct writer *writer)
 {
-	while (writer->io->in_flight > 0)
-		turn(writer, -1);
+	const int64_t deadline = now_ns(writer) + HANG_MS * (int64_t)NS_PER_MS;
+
+	while (writer->io->in_flight > 0 && now_ns(writer) < deadline)
+		turn(writer, POLL_US * (int64_t)NS_PER_US);
+	if (writer->io->in_flight == 0)
+		return;
+	say("the disk does not answer; what was published waits in the ring");
+	_exit(EX_IOERR);
 }
 
 static void seal_last(struct writer *writer)
@@ -609,8 +659,8 @@ static void seal_last(struct writer *writer)
 /* Sealed files are synced: all that is written is durable. */
 static void finish_durable(struct writer *writer)
 {
-	drain_snapshot(writer->ring, &writer->snapshot);
-	drain_set_durable(writer->ring, &writer->snapshot);
+	take_snapshots(writer);
+	set_durable(writer);
 	serve_requests(writer);
 }
 
@@ -626,8 +676,10 @@ static int end(struct writer *writer)
 		finish_durable(writer);
 	pages_finish(pages);
 	store_relaxed_u32(&writer->ring->writer->io_backend, IO_NONE);
-	if (is_clean)
-		store_release_u32(&writer->ring->writer->state, WRITER_CLEAN); /* MO state:A -> state:B */
+	if (is_clean) {
+		writer->ring->writer->pending_log_id = 0;
+		store_relaxed_u32(&writer->ring->writer->state, WRITER_CLEAN);
+	}
 	if (pages->fatal)
 		return reason_set(pages->fatal, "%s: %s; what was published waits in the ring",
 				  writer->config->directory, writer->told);
@@ -642,8 +694,10 @@ static int end(struct writer *writer)
 static void wake(void *argument)
 {
 	const struct writer *writer = argument;
+	const uint64_t address = load_acquire(&writer->wake_address); /* MO wake_address:B <- wake_address:A */
+	const struct drain *ring = (const void *)(uintptr_t)address;
 
-	doorbell_ring(writer->sys, writer->ring->doorbell, writer->ring->writer);
+	doorbell_ring(writer->sys, ring->doorbell, ring->writer);
 }
 
 static int open_signals(void)
@@ -693,8 +747,10 @@ int writer_run(struct writer *writer, const struct recovery *recovery)
 		return reason_set(r, "cannot start the second thread: %s", strerror(-r));
 	start_pages(writer, recovery);
 	writer->next_sync = now_ns(writer);
-	if (writer->config->once)
+	if (writer->config->once) {
 		stop(writer);
+		writer->stop_deadline = INT64_MAX; /* all of it, however long; TERM ends it */
+	}
 	while (!writer->stop_signals && !writer->pages.fatal) {
 		round_trip(writer);
 		wait_for_work(writer);

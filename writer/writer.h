@@ -11,6 +11,8 @@
 #include "pages.h"
 #include "recover.h"
 
+enum { RINGS_MAX = 4 };
+
 /* One request counter of the doorbell, and how far it is served. */
 struct request {
 	uint32_t asked;	    /* the number that is being served             */
@@ -28,8 +30,10 @@ struct writer {
 	struct roll_volume volume;
 	struct janitor *janitor;
 	struct pages pages;
-	struct drain *ring; /* the ring by its name                                         */
-	struct drain *old;  /* one whose name was removed, until it is drained; or NULL      */
+	struct drain *ring; /* the ring by its name: the last of `rings`                     */
+	struct drain *rings[RINGS_MAX]; /* before it: removed ones that are not drained yet  */
+	unsigned ring_count;
+	struct shared_u64 wake_address; /* the ring whose doorbell the second thread rings   */
 	int dir;	    /* the log directory                                            */
 	int dir_lock;	    /* descriptor that holds its lock                               */
 	int signals;	    /* signalfd                                                     */
@@ -44,14 +48,14 @@ struct writer {
 	uint64_t sync_barrier; /* pages completed when the sync was submitted                */
 	unsigned sync_seals;   /* seals submitted by then: they must be done, too            */
 	bool is_snapshot_held; /* synced, but an older file is not sealed yet                */
-	struct drain_snapshot snapshot;
+	struct drain_snapshot snapshots[RINGS_MAX]; /* of `rings`                            */
 	int stop_signals;	  /* TERM and INT so far                                     */
 	int64_t stop_deadline;
 	char told[320]; /* the last trouble that was printed                                 */
 };
 
 /* From now on the ring names this log and this writer: before the first page can be in flight. */
-void writer_enter_ring(const struct writer *writer, uint64_t log_id);
+void writer_enter_ring(struct writer *writer, struct drain *ring, uint64_t log_id);
 
 /**
  * writer_run() - drain until told to stop.

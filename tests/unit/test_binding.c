@@ -707,6 +707,84 @@ Test(binding, detaching_gives_back_what_threads_and_pool_held)
 		cr_assert(test_lock_falls(&ring, LOCK_BYTE_LANE(lane)));
 }
 
+/* ---- what happens while a thread binds ---- */
+
+static void (*while_binding)(void);
+
+/* The lane's lock is taken, its mapping is not yet made. */
+static int map_and_meanwhile(void *address, size_t size, int protection, int flags, int fd,
+			     off_t offset, void **ret)
+{
+	void (*const meanwhile)(void) = while_binding;
+
+	if (meanwhile && (uint64_t)offset == geometry_lane_offset(&ring.segment.geometry, 1)) {
+		while_binding = NULL;
+		meanwhile();
+	}
+	return sys_real.map(address, size, protection, flags, fd, offset, ret);
+}
+
+static void attach_with_hook(void (*hook)(void))
+{
+	static struct sys sys; /* the handle keeps it */
+	struct ring_map *map;
+	uintptr_t token;
+
+	sys = sys_real;
+	sys.map = map_and_meanwhile;
+	while_binding = hook;
+	test_ring_make(&ring, 3, LANE_MIN);
+	cr_assert(attachment_map(&sys, ring.name, "tester", SHMLOG_INFO, &map) == 0);
+	cr_assert(attachment_show(map, &token) == 0);
+	producer = (struct shmlog *)token;
+}
+
+static void *detach_copy(void *log)
+{
+	struct shmlog *copy = log;
+
+	shmlog_detach(&copy);
+	return NULL;
+}
+
+static void detach_meanwhile(void)
+{
+	run_thread(detach_copy, producer);
+}
+
+Test(binding, a_handle_that_ends_while_a_thread_binds_is_none_afterwards)
+{
+	unsigned before;
+
+	attach_with_hook(detach_meanwhile);
+	before = count_ring_mappings() - 2; /* status and doorbell */
+	(void)shmlog_try_push(producer, "x", 1);
+	cr_assert(while_binding == NULL, "no lane was mapped");
+	cr_assert(shmlog_try_push(producer, "x", 1) == -EBADF);
+	cr_assert(test_lock_falls(&ring, LOCK_BYTE_LANE(1)));
+	cr_assert(count_ring_mappings() == before);
+}
+
+static struct test_ring fresh_ring;
+
+static void replace_meanwhile(void)
+{
+	test_remove(&ring);
+	test_ring_make_again(&fresh_ring, &ring, 3);
+	run_thread(push_one, (char[]){ "elsewhere" });
+}
+
+Test(binding, a_ring_that_is_replaced_while_a_thread_binds_is_left)
+{
+	attach_with_hook(replace_meanwhile);
+	cr_assert(shmlog_try_push(producer, "one", 3) == 0);
+	cr_assert(while_binding == NULL, "no lane was mapped");
+	cr_assert(shmlog_try_push(producer, "two", 3) == 0);
+	cr_assert(test_count_data(&fresh_ring) == 3 && test_count_data(&ring) == 0);
+	cr_assert(test_lock_falls(&ring, LOCK_BYTE_LANE(1)));
+	test_ring_close(&fresh_ring);
+}
+
 /* ---- lanes taken ahead ---- */
 
 Test(binding, lanes_taken_ahead_serve_threads_when_nothing_can_be_opened_any_more)

@@ -54,30 +54,36 @@ enum shmlog_level {
 
 /* What stamps the records of a ring; chosen when the ring is created. */
 enum shmlog_clock {
-	SHMLOG_CLOCK_AUTO = 0,	    /* the TSC where it is constant, else CLOCK_MONOTONIC  */
+	SHMLOG_CLOCK_AUTO = 0, /* the TSC where it is constant, else CLOCK_MONOTONIC  */
 	SHMLOG_CLOCK_TSC = 1,
 	SHMLOG_CLOCK_MONOTONIC = 2, /* clock_gettime(2): tens of nanoseconds a push        */
-	SHMLOG_CLOCK_NONE = 3,	    /* nothing to pay; readers see the order of the drain  */
-	SHMLOG_CLOCK_WRITER = 4	    /* nothing to pay; stamped when the writer drains      */
+	SHMLOG_CLOCK_NONE = 3,      /* nothing to pay; readers see the order of the drain  */
+	SHMLOG_CLOCK_WRITER = 4     /* nothing to pay; stamped when the writer drains      */
 };
 
 /* Zero-filled (or NULL) means: attach an existing ring, level info, all defaults. */
 struct shmlog_options {
-	size_t size;	   /* sizeof(struct shmlog_options)                                */
-	const char *name;  /* of this process in the log, cut to 63 bytes; NULL: its command name */
-	int level;	   /* of shmlog_try_push(), 1 .. 7; 0 = info                        */
-	int create;	   /* nonzero: make the ring if there is none, with what follows   */
-	uint32_t lanes;	   /* 1 .. 256; 0 = 32. With 1 all threads share it: total order   */
-	uint64_t lane_size; /* bytes, a power of two of at least 65536; 0 = 1 MiB          */
-	uint32_t mode_bits; /* permission bits of a ring that is made; 0 = 0600            */
+	size_t size;      /* sizeof(struct shmlog_options)                                */
+	const char *name; /* of this process in the log, cut to 63 bytes; NULL: its command name */
+	int level;        /* of shmlog_try_push(), 1 .. 7; 0 = info                        */
+	int create;       /* nonzero: make the ring if there is none, with what follows   */
+	uint32_t lanes;   /* 1 .. 256; 0 = 32. With 1 all threads share it: total order   */
+	uint64_t lane_size;      /* bytes, a power of two of at least 65536; 0 = 1 MiB          */
+	uint32_t mode_bits;      /* permission bits of a ring that is made; 0 = 0600            */
 	enum shmlog_clock clock; /* of a ring that is made                                 */
-	unsigned prebind;  /* lanes, and an owner id, to take now: before chroot, setuid, seccomp */
+	unsigned prebind; /* lanes, and an owner id, to take now: before chroot, setuid, seccomp */
 };
 
 #ifdef __cplusplus
-#define SHMLOG_OPTIONS_INIT { sizeof(struct shmlog_options), NULL, 0, 0, 0, 0, 0, SHMLOG_CLOCK_AUTO, 0 }
+#define SHMLOG_OPTIONS_INIT                                                              \
+	{                                                                                \
+		sizeof(struct shmlog_options), NULL, 0, 0, 0, 0, 0, SHMLOG_CLOCK_AUTO, 0 \
+	}
 #else
-#define SHMLOG_OPTIONS_INIT { .size = sizeof(struct shmlog_options) }
+#define SHMLOG_OPTIONS_INIT                           \
+	{                                             \
+		.size = sizeof(struct shmlog_options) \
+	}
 #endif
 
 /**
@@ -136,7 +142,8 @@ SHMLOG_API int shmlog_unbind(struct shmlog *log);
  */
 SHMLOG_API int shmlog_try_push(struct shmlog *log, const void *data, size_t size);
 
-/* The same with a level of its own, 0 .. 7; -EINVAL beyond. Above the threshold: 0, counted nowhere. */
+/* The same with a level of its own, 0 .. 7; -EINVAL beyond. Above the threshold: 0, counted
+ * nowhere. */
 SHMLOG_API int shmlog_try_push_at(struct shmlog *log, int level, const void *data, size_t size);
 
 /**
@@ -151,7 +158,7 @@ SHMLOG_API int shmlog_push_wait(struct shmlog *log, int level, const void *data,
 
 /* A record that is written in place. Its fields but `data` are the library's. */
 struct shmlog_claim {
-	void *data;	   /* size bytes to fill, 8-aligned */
+	void *data; /* size bytes to fill, 8-aligned */
 	size_t size;
 	uint64_t position;
 	uint64_t serial;
@@ -206,15 +213,15 @@ SHMLOG_API int shmlog_trigger(struct shmlog *log);
 
 /* What this process lost through the handle, in records, since it attached (or was forked). */
 struct shmlog_stats {
-	size_t size;		/* sizeof(struct shmlog_stats), set by the caller           */
-	uint64_t dropped;	/* the sum of those that follow                             */
+	size_t size;      /* sizeof(struct shmlog_stats), set by the caller           */
+	uint64_t dropped; /* the sum of those that follow                             */
 	uint64_t dropped_full;
 	uint64_t dropped_size;
 	uint64_t dropped_busy;
 	uint64_t dropped_no_lane;
 	uint64_t dropped_corrupt;
-	uint32_t lanes;		/* own lanes held now, pooled ones included                 */
-	uint32_t threads;	/* threads bound now                                        */
+	uint32_t lanes;   /* own lanes held now, pooled ones included                 */
+	uint32_t threads; /* threads bound now                                        */
 };
 
 /**

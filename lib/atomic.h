@@ -61,6 +61,11 @@ static inline uint64_t add_relaxed(struct shared_u64 *word, uint64_t value)
 	return __atomic_fetch_add(&word->raw, value, __ATOMIC_RELAXED);
 }
 
+static inline uint64_t add_release(struct shared_u64 *word, uint64_t value)
+{
+	return __atomic_fetch_add(&word->raw, value, __ATOMIC_RELEASE);
+}
+
 /* True: the word was @expected and is @desired now. No order either way. */
 static inline bool swap_relaxed(struct shared_u64 *word, uint64_t expected, uint64_t desired)
 {
@@ -72,6 +77,12 @@ static inline bool swap_relaxed(struct shared_u64 *word, uint64_t expected, uint
 static inline bool swap_acq_rel(struct shared_u64 *word, uint64_t expected, uint64_t desired)
 {
 	return __atomic_compare_exchange_n(&word->raw, &expected, desired, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
+}
+
+static inline bool swap_seq_cst(struct shared_u64 *word, uint64_t expected, uint64_t desired)
+{
+	return __atomic_compare_exchange_n(&word->raw, &expected, desired, false, __ATOMIC_SEQ_CST,
 					   __ATOMIC_RELAXED);
 }
 
@@ -116,6 +127,12 @@ static inline bool swap_acq_rel_u32(struct shared_u32 *word, uint32_t expected, 
 					   __ATOMIC_RELAXED);
 }
 
+static inline bool swap_seq_cst_u32(struct shared_u32 *word, uint32_t expected, uint32_t desired)
+{
+	return __atomic_compare_exchange_n(&word->raw, &expected, desired, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_RELAXED);
+}
+
 /* Keeps the compiler from moving stores across, for a signal handler of the same thread. */
 static inline void signal_fence(void)
 {
@@ -123,8 +140,9 @@ static inline void signal_fence(void)
 }
 
 /*
- * Orders the plain copy of a record before the second look at `released` by who reads a ring
- * beside the writer: an acquire load cannot order loads that come before it.
+ * Orders a plain copy from a record before the second look at `released` by who reads a ring
+ * beside the writer, or counts what is in it: an acquire load cannot order loads that come before
+ * it.
  */
 static inline void copy_before_recheck_fence(void)
 {

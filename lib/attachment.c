@@ -148,8 +148,8 @@ int attachment_map(const struct sys *sys, const char *ring, const char *name, in
 	int r;
 
 	if (!map)
-		return reason_set(-EMFILE, "ring \"%s\": this process has %d rings mapped already", ring,
-				  MAPS_MAX);
+		return reason_set(-EMFILE, "ring \"%s\": this process has %d rings mapped already",
+				  ring, MAPS_MAX);
 	map->sys = sys;
 	map->level = level;
 	strncpy(map->name, name, sizeof(map->name) - 1);
@@ -174,7 +174,8 @@ int attachment_show(struct ring_map *map, uintptr_t *ret_token)
 		const uint64_t old = load_relaxed(&handles[slot]);
 		const uint64_t word = handle_word((old >> 8) + 1, map);
 
-		if (word_map(old) || !swap_acq_rel(&handles[slot], old, word)) /* MO handle:A -> handle:B */
+		if (word_map(old) ||
+		    !swap_acq_rel(&handles[slot], old, word)) /* MO handle:A -> handle:B */
 			continue;
 		*ret_token = token_make(word, slot);
 		return 0;
@@ -185,7 +186,8 @@ int attachment_show(struct ring_map *map, uintptr_t *ret_token)
 /* The slot's word, if @token is what it stands for. */
 static bool handle_look(uintptr_t token, uint64_t *ret_word)
 {
-	const uint64_t word = load_acquire(&handles[token_slot(token)]); /* MO handle:B <- handle:A */
+	const uint64_t word =
+		load_seq_cst(&handles[token_slot(token)]); /* MO handle:B <- handle:A */
 
 	if (!word_map(word) || token_make(word, token_slot(token)) != token)
 		return false;
@@ -214,7 +216,8 @@ bool attachment_end(uintptr_t token, struct ring_map **ret_map)
 	uint64_t word;
 
 	while (handle_look(token, &word)) {
-		if (!swap_acq_rel(&handles[token_slot(token)], word, word & ~UINT64_C(0xff))) /* MO handle:A -> handle:B */
+		if (!swap_seq_cst(&handles[token_slot(token)], word,
+				  word & ~UINT64_C(0xff))) /* MO handle:A -> handle:B */
 			continue;
 		*ret_map = word_map(word);
 		return true;
@@ -227,8 +230,8 @@ static bool renew_is_due(struct ring_map *map)
 	const uint64_t now = clock_monotonic_ns();
 	const uint64_t after = load_relaxed(&map->renew_after_ns);
 
-	return now >= after &&
-	       swap_relaxed(&map->renew_after_ns, after, now + RENEW_INTERVAL_MS * (uint64_t)NS_PER_MS);
+	return now >= after && swap_relaxed(&map->renew_after_ns, after,
+					    now + RENEW_INTERVAL_MS * (uint64_t)NS_PER_MS);
 }
 
 /* Is there another ring under the name now? No heap: pushes in signal handlers come here too. */
@@ -259,7 +262,8 @@ int attachment_renew(uintptr_t token, struct ring_map *map)
 		return r == -ENOENT ? -ESHUTDOWN : r;
 	for (size_t i = 0; i < LOSS_REASONS; i++) /* statistics are the handle's */
 		store_relaxed(&fresh->process->drops[i], load_relaxed(&map->process->drops[i]));
-	if (!swap_acq_rel(&handles[token_slot(token)], word, handle_word(word >> 8, fresh))) { /* MO handle:A -> handle:B */
+	if (!swap_seq_cst(&handles[token_slot(token)], word,
+			  handle_word(word >> 8, fresh))) { /* MO handle:A -> handle:B */
 		attachment_release(fresh);
 		return 0;
 	}

@@ -25,7 +25,7 @@ struct ring_map {
 	struct shared_u32 refs; /* 0 = free                                              */
 	const struct sys *sys;
 	struct segment segment; /* without a descriptor                                  */
-	const uint8_t *shown;	/* header .. status, read-only                           */
+	const uint8_t *shown;   /* header .. status, read-only                           */
 	const struct ring_header *header;
 	const struct writer_status *writer;
 	struct doorbell *doorbell;
@@ -33,7 +33,7 @@ struct ring_map {
 	int level;
 	struct shared_u64 renew_after_ns; /* when a closed ring may be looked for again  */
 	struct shared_u64 space_after_ns; /* when lanes may be asked for memory again    */
-	struct process_state *process;	  /* mapped once, kept for the next user of this map */
+	struct process_state *process;    /* mapped once, kept for the next user of this map */
 };
 
 static inline uintptr_t handle_token(const struct shmlog *log)
@@ -48,12 +48,14 @@ static inline unsigned token_slot(uintptr_t token)
 
 static inline const struct lane_status *map_lane_status(const struct ring_map *map, uint32_t lane)
 {
-	return (const void *)(map->shown + geometry_lane_status_offset(&map->segment.geometry, lane));
+	return (const void *)(map->shown +
+			      geometry_lane_status_offset(&map->segment.geometry, lane));
 }
 
 static inline bool map_is_closed(const struct ring_map *map)
 {
-	return load_acquire_u32(&map->header->control) & CONTROL_CLOSED; /* MO control:B <- control:A */
+	return load_acquire_u32(&map->header->control) &
+	       CONTROL_CLOSED; /* MO control:B <- control:A */
 }
 
 /* A new handle over @map, whose one reference it takes over. -EMFILE: all slots are in use. */

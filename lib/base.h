@@ -13,11 +13,11 @@
 
 #define SHMLOG_VERSION_TEXT "0.1.0"
 
-#define likely(x)	__builtin_expect(!!(x), 1)
-#define unlikely(x)	__builtin_expect(!!(x), 0)
-#define COLD		__attribute__((cold, noinline))
+#define likely(x)        __builtin_expect(!!(x), 1)
+#define unlikely(x)      __builtin_expect(!!(x), 0)
+#define COLD             __attribute__((cold, noinline))
 #define PRINTF(at, from) __attribute__((format(printf, at, from)))
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define COUNT_OF(array)  (sizeof(array) / sizeof((array)[0]))
 
 /* The structure that contains @member at @pointer. */
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
@@ -27,6 +27,17 @@ enum {
 	NS_PER_MS = 1000 * 1000,
 	NS_PER_S = 1000 * 1000 * 1000,
 };
+
+/* This line will be stored to soon: have it here, and alone, by then. Any address will do. */
+static inline void prefetch_for_store(const void *at)
+{
+#if defined(__x86_64__)
+	/* The builtin gives it only with -mprfchw; where it is unknown it does nothing. */
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)at));
+#else
+	__builtin_prefetch(at, 1);
+#endif
+}
 
 /* @alignment is a power of two. */
 static inline uint64_t align_up(uint64_t value, uint64_t alignment)

@@ -131,7 +131,8 @@ static void read_drops(const struct producer_line *line, uint64_t drops[LOSS_REA
 
 /* ---- slots ---- */
 
-/* The slot that this thread is setting up, where no tid tells a signal handler to leave it alone. */
+/* The slot that this thread is setting up, where no tid tells a signal handler to leave it alone.
+ */
 static _Thread_local struct binding *slot_being_taken;
 
 static bool is_in_use_here(const struct binding *binding)
@@ -161,19 +162,18 @@ static bool slot_take(const struct ring_map *map, struct binding *binding, uint3
 	const uint32_t holder = load_acquire_u32(&binding->tid); /* MO slot:B <- slot:A */
 	struct binding *const outer = slot_being_taken;
 
-	if (holder == tid ? is_in_use_here(binding) :
-			    holder != 0 && map->sys->thread_alive(holder))
+	if (holder == tid ? is_in_use_here(binding) : holder != 0 && map->sys->thread_alive(holder))
 		return false;
 	slot_being_taken = binding;
 	signal_fence();
-	if (!swap_acq_rel_u32(&binding->tid, holder, tid)) { /* MO slot:A -> slot:B */
+	if (!swap_seq_cst_u32(&binding->tid, holder, tid)) { /* MO slot:A -> slot:B */
 		slot_being_taken = outer;
 		return false;
 	}
 	if (holder != 0 && binding->map) {
 		remember_position(binding);
-		store_relaxed(&binding->token, 0);
-		attachment_release(binding->map); /* the reference of who is gone */
+		store_release(&binding->token, 0); /* MO token:A -> token:B */
+		attachment_release(binding->map);  /* the reference of who is gone */
 	}
 	return true;
 }
@@ -181,7 +181,7 @@ static bool slot_take(const struct ring_map *map, struct binding *binding, uint3
 /* Slots are taken from the first on: behind one that nobody has ever had there are no others. */
 static bool slot_was_used(const struct binding *binding)
 {
-	return binding->map || load_relaxed_u32(&binding->tid) != 0;
+	return load_seq_cst_u32(&binding->tid) != 0 || binding->map; /* MO slot:B <- slot:A */
 }
 
 /* One with a lane that its thread has left, or one without. */
@@ -202,7 +202,7 @@ static struct binding *slot_find(struct ring_map *map, uint32_t tid, bool want_l
 
 static void slot_free(struct binding *binding)
 {
-	store_relaxed(&binding->token, 0);
+	store_release(&binding->token, 0);   /* MO token:A -> token:B */
 	store_release_u32(&binding->tid, 0); /* MO slot:A -> slot:B */
 }
 
@@ -210,7 +210,8 @@ static void slot_free(struct binding *binding)
 
 static bool is_quarantined(const struct ring_map *map, uint32_t lane_no)
 {
-	return load_acquire_u32(&map_lane_status(map, lane_no)->quarantine) != 0; /* MO quarantine:B <- quarantine:A */
+	return load_acquire_u32(&map_lane_status(map, lane_no)->quarantine) !=
+	       0; /* MO quarantine:B <- quarantine:A */
 }
 
 static void lane_at(const struct ring_map *map, uint8_t *base, struct lane *ret)
@@ -303,6 +304,7 @@ static int own_lane_enter(struct binding *binding)
 	store_relaxed(&binding->position, frontier);
 	binding->released = load_acquire(&binding->status->released); /* MO reuse:B <- release:A */
 	binding->limit = 0;
+	binding->short_limit = 0;
 	binding->look_at = frontier;
 	binding->is_source_told = false;
 	return 0;
@@ -479,7 +481,8 @@ static int holder_take(const struct ring_map *map, struct shared_holder *holder)
 /* One of several threads that took an id at once shows his; the others give theirs back. */
 static bool holder_show(struct shared_holder *shown, const struct shared_holder *mine)
 {
-	if (!swap_acq_rel_u32(&shown->state, HOLDER_NONE, HOLDER_FILLING)) /* MO holder:A -> holder:B */
+	if (!swap_acq_rel_u32(&shown->state, HOLDER_NONE,
+			      HOLDER_FILLING)) /* MO holder:A -> holder:B */
 		return false;
 	shown->fd = mine->fd;
 	shown->base = mine->base;
@@ -530,6 +533,7 @@ static int bind_shared(struct binding *binding)
 	binding->status = map_lane_status(binding->map, 0);
 	store_relaxed(&binding->position, 0); /* nothing pushed here yet */
 	binding->limit = 0;
+	binding->short_limit = 0;
 	binding->is_source_told = true;
 	return 0;
 }
@@ -555,7 +559,7 @@ static void binding_init(struct binding *binding, struct ring_map *map)
 	binding->control = &map->header->control;
 	binding->record_max = map->segment.geometry.record_max;
 	binding->clock = (uint8_t)map->segment.geometry.clock;
-	binding->level = map->level;
+	binding->level = (int16_t)map->level;
 }
 
 /* A lane of an ended thread is still locked and mapped: only its last holder's traces to settle. */
@@ -639,15 +643,15 @@ static int bind_thread(uintptr_t token, struct ring_map *map, struct binding **r
 	}
 	/* A push from a signal handler must not come between SOURCE and its publication. */
 	mark_busy(binding, this_frame());
-	store_seq_cst(&binding->token, token); /* before we look at the handle again, below */
+	store_seq_cst(&binding->token, token); /* MO token:A -> token:B */
 	thread_bindings[token_slot(token)] = binding;
 	if (has_thread_end_key)
 		(void)pthread_setspecific(thread_end_key, thread_bindings);
 	if (binding->base)
 		(void)producer_tell_source(binding); /* or with the first push that finds room */
 	unmark_busy(binding);
-	/* Who ended the handle or moved it on meanwhile may have looked for bindings before this one
-	 * was there: it serves the push at hand and no other. */
+	/* Who ended the handle or moved it on meanwhile may have looked for bindings before this
+	 * one was there: it serves the push at hand and no other. */
 	if (!handle_shows(token, map))
 		store_relaxed(&binding->token, 0);
 	*ret = binding;
@@ -743,6 +747,8 @@ void binding_drop_stale(uintptr_t token)
 
 	if (!binding)
 		return;
+	if (load_relaxed(&binding->token) != 0 && load_relaxed(&binding->token) != token)
+		return; /* it is @token that is stale: the slot serves another handle by now */
 	thread_bindings[token_slot(token)] = NULL;
 	/* In a forked child the slot is wiped: nothing is held, nothing to give back. */
 	if (load_relaxed_u32(&binding->tid) == sys_real.gettid())
@@ -777,8 +783,8 @@ static bool is_left(const struct ring_map *map, const struct binding *binding, u
 {
 	const uint32_t holder = load_acquire_u32(&binding->tid); /* MO slot:B <- slot:A */
 
-	return holder == 0 ? binding->base != NULL :
-			     holder != tid && !map->sys->thread_alive(holder);
+	return holder == 0 ? binding->base != NULL
+			   : holder != tid && !map->sys->thread_alive(holder);
 }
 
 void binding_close_all(struct ring_map *map)
@@ -791,7 +797,7 @@ void binding_close_all(struct ring_map *map)
 
 		if (!slot_was_used(binding))
 			break;
-		store_release(&binding->token, 0); /* after the handle's word: see bind_thread() */
+		store_seq_cst(&binding->token, 0); /* MO token:A -> token:B */
 		if (!is_left(map, binding, tid) || !slot_take(map, binding, tid))
 			continue;
 		unmap_held(map, &binding->base, &binding->fd, map->segment.geometry.lane_stride);

@@ -20,7 +20,7 @@
 
 enum {
 	BINDINGS_MAX = 4096, /* threads of one handle at a time */
-	POOLED_MAX = 4,	     /* ended threads' lanes that are kept for the next ones */
+	POOLED_MAX = 4,      /* ended threads' lanes that are kept for the next ones */
 };
 
 /* An open claim of a thread. */
@@ -36,33 +36,35 @@ struct open_claim {
 };
 
 struct binding {
-	/* What every push touches. */
-	struct shared_u64 token;    /* of the handle; 0: not usable                       */
-	uintptr_t busy_frame;	    /* of the push that is under way; 0 = none            */
-	uintptr_t busy_return;	    /* what that frame returns to, as long as it lives    */
+	/* What every push touches: one line, and the lane behind it. */
+	_Alignas(64) struct shared_u64 token; /* of the handle; 0: not usable             */
+	uintptr_t busy_frame;       /* of the push that is under way; 0 = none            */
+	uintptr_t busy_return;      /* what that frame returns to, as long as it lives    */
 	struct shared_u64 position; /* own lane: the next record's; lane 0: end of the last */
-	uint64_t limit;		    /* own lane: no look needed up to here; 0 in lane 0   */
-	struct lane lane;
+	uint64_t short_limit;       /* `limit` for short records; 0 where a stamp is a call */
+	uint64_t short_word;        /* own lane: READY of one block, anywhere below `limit` */
 	const struct shared_u32 *control;
 	uint32_t record_max;
 	uint8_t pending; /* drops that no GAP has told yet                               */
-	uint8_t clock;	 /* enum ring_clock                                              */
-	int32_t level;	 /* of shmlog_try_push()                                         */
+	uint8_t clock;   /* enum ring_clock                                              */
+	int16_t level;   /* of shmlog_try_push()                                         */
+	struct lane lane;
+	uint64_t limit; /* own lane: no look needed up to here; 0 in lane 0               */
 	/* The rest. */
 	struct shared_u32 tid; /* 0 = free slot; see I4                                   */
 	uint32_t lane_no;
-	uint32_t owner;	       /* lane 0: the handle's owner id                           */
+	uint32_t owner; /* lane 0: the handle's owner id                           */
 	bool is_source_told;
-	int fd;		       /* where a mapping does not pin a lock; else -1            */
-	uint64_t released;     /* own lane: as last seen                                  */
-	uint64_t look_at;      /* own lane: where to look at `released` again             */
-	uint8_t *base;	       /* mapping of an own lane; NULL in lane 0                  */
+	int fd;            /* where a mapping does not pin a lock; else -1            */
+	uint64_t released; /* own lane: as last seen                                  */
+	uint64_t look_at;  /* own lane: where to look at `released` again             */
+	uint8_t *base;     /* mapping of an own lane; NULL in lane 0                  */
 	struct ring_map *map;
 	struct producer_line *line;
 	struct lane_page *page;
 	const struct lane_status *status;
 	uint64_t drops_before[LOSS_REASONS]; /* when the lock was taken                   */
-	uint64_t told[LOSS_REASONS];	     /* own lane: drops that GAPs have told       */
+	uint64_t told[LOSS_REASONS];         /* own lane: drops that GAPs have told       */
 	struct open_claim claim;
 };
 
@@ -85,7 +87,7 @@ struct shared_holder {
 struct process_state {
 	uint64_t start_time; /* of the process; 0 = not read yet */
 	struct shared_holder holder;
-	struct shared_u64 drops[LOSS_REASONS];	     /* of all threads, ended ones included */
+	struct shared_u64 drops[LOSS_REASONS];       /* of all threads, ended ones included */
 	struct shared_u64 lane_positions[LANES_MAX]; /* ends of what ended bindings pushed */
 	struct binding bindings[BINDINGS_MAX];
 };

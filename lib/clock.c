@@ -40,7 +40,8 @@ static bool counter_is_constant(void)
  */
 static bool kernel_trusts_counter(void)
 {
-	static const char path[] = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+	static const char path[] =
+		"/sys/devices/system/clocksource/clocksource0/current_clocksource";
 	char name[32] = "";
 	const int fd = sys_real.open(path, O_RDONLY | O_CLOEXEC, 0);
 
@@ -54,8 +55,8 @@ static bool kernel_trusts_counter(void)
 
 enum ring_clock clock_best(void)
 {
-	return counter_is_constant() && kernel_trusts_counter() ? RING_CLOCK_TSC :
-								  RING_CLOCK_MONOTONIC;
+	return counter_is_constant() && kernel_trusts_counter() ? RING_CLOCK_TSC
+								: RING_CLOCK_MONOTONIC;
 }
 
 void clock_sample(const struct sys *sys, enum ring_clock clock, struct clock_sample *ret)

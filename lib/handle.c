@@ -15,8 +15,10 @@ static int read_options(const struct shmlog_options *options, struct shmlog_opti
 	if (options) {
 		if (options->size < offsetof(struct shmlog_options, prebind) ||
 		    options->size > 4096)
-			return reason_set(-EINVAL, "struct shmlog_options: size %zu is none of ours; "
-						   "begin with SHMLOG_OPTIONS_INIT", options->size);
+			return reason_set(-EINVAL,
+					  "struct shmlog_options: size %zu is none of ours; "
+					  "begin with SHMLOG_OPTIONS_INIT",
+					  options->size);
 		memcpy(ret, options, options->size < sizeof(*ret) ? options->size : sizeof(*ret));
 	}
 	if (ret->level < 0 || ret->level > 7)
@@ -138,7 +140,8 @@ static void count_bindings(const struct process_state *process, struct shmlog_st
 {
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		const struct binding *binding = &process->bindings[i];
-		const bool is_bound = load_acquire_u32(&binding->tid) != 0; /* MO slot:B <- slot:A */
+		const bool is_bound =
+			load_acquire_u32(&binding->tid) != 0; /* MO slot:B <- slot:A */
 
 		if (!is_bound && !binding->map)
 			break; /* never used, nor any behind it */

@@ -36,25 +36,25 @@ enum { FORMAT_MAJOR = 1, FORMAT_MINOR = 0 };
 enum page_kind { PAGE_FILE = 1, PAGE_DATA = 2, PAGE_SEAL = 3 };
 
 struct page_header {
-	uint32_t length;	 /* bytes in the file, a multiple of 4096; 0 = not written yet   */
-	uint32_t magic;		 /* PAGE_MAGIC                                                   */
-	uint8_t kind;		 /* enum page_kind                                               */
-	uint8_t flags;		 /* 0                                                            */
-	uint16_t header_size;	 /* 128; what follows begins there                               */
-	uint32_t used;		 /* bytes that mean something; the rest up to length is zero     */
-	uint64_t checksum;	 /* XXH3-64 of [0,16) and [24,used), seeded with the file's salt */
-	uint64_t page_no;	 /* of the log                                                   */
-	uint64_t segment_id;	 /* the ring that the records came through                       */
-	uint32_t records;	 /* of any kind in this page                                     */
-	uint32_t table_offset;	 /* where the entries begin; == used if there are none           */
-	uint64_t first_ticks;	 /* smallest stamp of a DATA record; 0 if the page has none      */
-	uint64_t last_ticks;	 /* largest                                                      */
-	uint64_t seen;		 /* no record stamped before this is still to come, see FORMAT.md */
-	uint64_t sample_ticks;	 /* one instant on two clocks, when the page was closed          */
+	uint32_t length;       /* bytes in the file, a multiple of 4096; 0 = not written yet   */
+	uint32_t magic;        /* PAGE_MAGIC                                                   */
+	uint8_t kind;          /* enum page_kind                                               */
+	uint8_t flags;         /* 0                                                            */
+	uint16_t header_size;  /* 128; what follows begins there                               */
+	uint32_t used;         /* bytes that mean something; the rest up to length is zero     */
+	uint64_t checksum;     /* XXH3-64 of [0,16) and [24,used), seeded with the file's salt */
+	uint64_t page_no;      /* of the log                                                   */
+	uint64_t segment_id;   /* the ring that the records came through                       */
+	uint32_t records;      /* of any kind in this page                                     */
+	uint32_t table_offset; /* where the entries begin; == used if there are none           */
+	uint64_t first_ticks;  /* smallest stamp of a DATA record; 0 if the page has none      */
+	uint64_t last_ticks;   /* largest                                                      */
+	uint64_t seen;         /* no record stamped before this is still to come, see FORMAT.md */
+	uint64_t sample_ticks; /* one instant on two clocks, when the page was closed          */
 	int64_t sample_realtime_ns;
-	uint64_t ticks_per_s;	 /* of this segment's clock, as known then; 0 = no stamps        */
-	uint64_t total_records;	 /* DATA records of this segment up to and with this page        */
-	uint64_t total_lost;	 /* records that GAPs of this segment have named                 */
+	uint64_t ticks_per_s;     /* of this segment's clock, as known then; 0 = no stamps        */
+	uint64_t total_records;   /* DATA records of this segment up to and with this page        */
+	uint64_t total_lost;      /* records that GAPs of this segment have named                 */
 	uint64_t total_abandoned; /* claims whose owner died before publishing                   */
 	uint64_t reserved;
 };
@@ -66,7 +66,7 @@ struct file_info {
 	uint32_t incompatible; /* feature bits: refuse unknown ones                            */
 	uint32_t compatible;   /* feature bits: ignore unknown ones                            */
 	uint32_t page_max;     /* PAGE_MAX when written                                        */
-	uint64_t salt;	       /* random; seed of all other checksums of this file             */
+	uint64_t salt;         /* random; seed of all other checksums of this file             */
 	uint64_t log_id;       /* random; the same in all files of a directory, never 0        */
 	uint64_t file_no;
 	uint64_t volume_no;
@@ -85,11 +85,11 @@ struct file_info {
 
 /* Follows the header of a SEAL page. Then come one index_entry a page of the file, in order. */
 struct seal_info {
-	uint64_t pages;	       /* entries that follow                                          */
+	uint64_t pages;        /* entries that follow                                          */
 	uint64_t data_records; /* in this file                                                 */
 	uint64_t first_ticks;  /* smallest and largest stamp of its DATA records; 0, 0 if none */
 	uint64_t last_ticks;
-	uint64_t missing; /* pages of this file known to be lost, see FORMAT.md                */
+	uint64_t missing;   /* pages of this file known to be lost, see FORMAT.md                */
 	uint32_t recovered; /* 1: sealed by a later writer after an unclean end                */
 	uint32_t reserved;
 };
@@ -117,8 +117,8 @@ enum entry_type {
 
 struct entry_header {
 	uint16_t type;
-	uint16_t size;	/* with this header */
-	uint16_t lane;	/* 0: lane 0, then `owner` tells whose */
+	uint16_t size;  /* with this header */
+	uint16_t lane;  /* 0: lane 0, then `owner` tells whose */
 	uint16_t owner; /* 0 in cursor entries and for own lanes */
 };
 

@@ -1,15 +1,16 @@
 /*
  * producer.c - push, claim, commit, abort: what shmlog.h promises about records.
  *
- * The fast path (try_push) is an own lane with known room: compare, copy, one release store. All
- * else is attempt(): bind, renew, tell source and gaps, pad, look at the writer's progress, drop.
+ * The fast path (try_push) is a short record, an own lane and known room: compare, copy, one
+ * release store; push_long() is the same for any size. All else is producer_attempt(): bind, renew,
+ * tell source and gaps, pad, look at the writer's progress, drop.
  *
  * I1. A push marks its binding busy (busy_frame) before it touches the lane and unmarks it after;
  *     a push from a signal handler that finds it marked is a counted drop.
  * I2. A drop is counted before the push returns; the next record that fits is preceded by a GAP
  *     with all drops that no GAP has told.
- * I3. limit never passes the lane's end nor the last seen released + N: below it, a record fits
- *     and is contiguous.
+ * I3. limit never passes the lane's end nor the last seen released + N: below it, a record fits,
+ *     is contiguous, and lies in the lap of short_word.
  */
 #include "producer.h"
 
@@ -34,6 +35,8 @@ static void set_limit(struct binding *binding)
 				       lap_end(&binding->lane, position));
 
 	binding->limit = min_u64(bound, binding->look_at);
+	binding->short_limit = binding->clock == RING_CLOCK_MONOTONIC ? 0 : binding->limit;
+	binding->short_word = ring_ready_word(&binding->lane, position, 1, 0);
 }
 
 /* Look at the writer's progress; ask for it where a quarter of the lane or more waits. */
@@ -50,7 +53,8 @@ static void look(struct binding *binding)
 
 static bool is_quarantined(const struct binding *binding)
 {
-	return load_acquire_u32(&binding->status->quarantine) != 0; /* MO quarantine:B <- quarantine:A */
+	return load_acquire_u32(&binding->status->quarantine) !=
+	       0; /* MO quarantine:B <- quarantine:A */
 }
 
 /* None in a lane that is set aside: what is published there may never be drained. */
@@ -111,7 +115,8 @@ static void publish_own(struct binding *binding, const struct record_header *hea
 	store_relaxed(&binding->position, position + blocks);
 }
 
-static int push_own(struct binding *binding, const struct record_header *header, const void *payload)
+static int push_own(struct binding *binding, const struct record_header *header,
+		    const void *payload)
 {
 	const int r = reserve_own(binding, record_blocks(header->length));
 
@@ -181,7 +186,8 @@ static int push_any(struct binding *binding, struct record_header *header, const
 static void make_source(struct source_payload *source, const struct producer_line *line,
 			const uint64_t drops[LOSS_REASONS])
 {
-	*source = (struct source_payload){ .pid = line->pid, .tid = line->tid,
+	*source = (struct source_payload){ .pid = line->pid,
+					   .tid = line->tid,
 					   .start_time = line->start_time };
 	memcpy(source->drops, drops, sizeof(source->drops));
 	memcpy(source->name, line->name, sizeof(source->name));
@@ -222,7 +228,7 @@ int producer_tell_shared_source(const struct ring_map *map, struct shared_holder
 
 void producer_drop(struct binding *binding, enum loss_reason reason)
 {
-	(void)add_relaxed(&binding->line->drops[reason], 1);
+	(void)add_release(&binding->line->drops[reason], 1); /* MO drop:A -> drop:B */
 	(void)add_relaxed(&binding->map->process->drops[reason], 1);
 	binding->pending = 1;
 }
@@ -328,7 +334,8 @@ static int tell_first(struct binding *binding, uint32_t blocks)
 
 static int push_slowly(struct binding *binding, const struct push *push)
 {
-	struct record_header header = { .length = (uint32_t)push->size, .kind = RECORD_DATA,
+	struct record_header header = { .length = (uint32_t)push->size,
+					.kind = RECORD_DATA,
 					.level = push->level };
 	int r = tell_first(binding, record_blocks(push->size));
 
@@ -405,6 +412,7 @@ static int recover_left_push(struct binding *binding)
 	store_relaxed(&binding->position, frontier);
 	binding->look_at = frontier;
 	binding->limit = 0;
+	binding->short_limit = 0;
 	return 0;
 }
 
@@ -506,42 +514,74 @@ COLD int producer_attempt(uintptr_t token, const struct push *push, bool count,
 	return r == -ERESTART ? -ESHUTDOWN : r;
 }
 
-static COLD int push_cold(struct shmlog *log, int level, const void *data, size_t size,
+static COLD int push_cold(uintptr_t token, int level, const void *data, size_t size,
 			  uintptr_t frame)
 {
-	const struct push push = { .data = data, .size = size, .frame = frame,
-				   .level = (uint8_t)level };
+	const struct push push = {
+		.data = data, .size = size, .frame = frame, .level = (uint8_t)level
+	};
 	struct binding *binding;
 
 	if (level < 0 || level > 7)
 		return -EINVAL;
-	return producer_attempt(handle_token(log), &push, true, &binding);
+	return producer_attempt(token, &push, true, &binding);
 }
 
-/* Everything that a push of the fast path needs is known: nothing to look at, nothing to tell. */
-static inline bool is_fast(const struct binding *binding, int level, size_t size)
+/* Payload that shares its header's block: such a record is one block and one word. */
+enum { SHORT_MAX = BLOCK_SIZE - sizeof(struct record_header) };
+
+/* Stores wait for their lines in order, and few fit into the queue: so lines are asked for ahead
+ * of time, and short payload is copied in few pieces, without a call. */
+enum {
+	BLOCKS_AHEAD = 16,
+	WORDS_AHEAD = 32,
+};
+
+/* Pieces of sizes that the compiler knows; they overlap. */
+static inline __attribute__((always_inline)) void copy_short(uint8_t *to, const uint8_t *from,
+							     size_t size)
+{
+	if (size > 32) {
+		memcpy(to, from, 32);
+		memcpy(to + size - 16, from + size - 16, 16);
+	} else if (size >= 16) {
+		memcpy(to, from, 16);
+		memcpy(to + size - 16, from + size - 16, 16);
+	} else if (size >= 8) {
+		memcpy(to, from, 8);
+		memcpy(to + size - 8, from + size - 8, 8);
+	} else {
+		for (size_t i = 0; i < size; i++)
+			to[i] = from[i];
+	}
+}
+
+/* Is there nothing to tell, and does the level pass? */
+static inline bool is_fast(const struct binding *binding, int level)
 {
 	/* CLOSED makes the word negative: no level passes. */
 	const int32_t control = (int32_t)load_relaxed_u32(binding->control);
 
-	return level >= 0 && level <= 7 && level <= control && size <= binding->record_max &&
-	       (binding->busy_frame | binding->pending) == 0;
+	return level <= control && !binding->pending;
 }
 
-static inline __attribute__((always_inline)) int try_push(struct shmlog *log, struct binding *binding, int level,
-			   const void *data, size_t size)
+/* Any size, any clock. */
+static __attribute__((noinline)) int push_long(struct binding *binding, int level, const void *data,
+					       size_t size, uintptr_t frame)
 {
 	const uint32_t blocks = record_blocks(size);
 	struct record_header header;
 	uint64_t position;
 
-	if (unlikely(!is_fast(binding, level, size)))
-		return push_cold(log, level, data, size, this_frame());
+	mark_busy(binding, frame);
 	position = load_relaxed(&binding->position);
-	if (unlikely(position + blocks > binding->limit))
-		return push_cold(log, level, data, size, this_frame());
-	mark_busy(binding, this_frame());
-	header = (struct record_header){ .length = (uint32_t)size, .kind = RECORD_DATA,
+	if (unlikely(!is_fast(binding, level) || size > binding->record_max ||
+		     position + blocks > binding->limit)) {
+		unmark_busy(binding);
+		return push_cold(load_relaxed(&binding->token), level, data, size, frame);
+	}
+	header = (struct record_header){ .length = (uint32_t)size,
+					 .kind = RECORD_DATA,
 					 .level = (uint8_t)level,
 					 .ticks = clock_stamp(binding->clock) };
 	ring_fill(&binding->lane, position, &header, data);
@@ -551,22 +591,69 @@ static inline __attribute__((always_inline)) int try_push(struct shmlog *log, st
 	return 0;
 }
 
+static inline __attribute__((always_inline)) void publish_short(struct binding *binding, int level,
+								const void *data, size_t size)
+{
+	const uint64_t position = load_relaxed(&binding->position);
+	const uint64_t ticks = likely(binding->clock == RING_CLOCK_TSC) ? clock_counter() : 0;
+	const struct record_header header = { .length = (uint32_t)size,
+					      .kind = RECORD_DATA,
+					      .level = (uint8_t)level,
+					      .ticks = ticks };
+	uint8_t *block = lane_block(&binding->lane, position);
+
+	prefetch_for_store(block + (size_t)BLOCKS_AHEAD * BLOCK_SIZE);
+	prefetch_for_store(lane_word(&binding->lane, position) + WORDS_AHEAD);
+	memcpy(block, &header, sizeof(header));
+	copy_short(block + sizeof(header), data, size);
+	ring_publish_word(&binding->lane, position, binding->short_word);
+	store_relaxed(&binding->position, position + 1);
+}
+
+/* The fast path: a short record, nothing to look at, nothing to tell. Marked before it looks: a
+ * push from a signal handler moves the position, and must come before the look or be a drop. */
+static inline __attribute__((always_inline)) int try_push(struct binding *binding, int level,
+							  const void *data, size_t size)
+{
+	if (unlikely(binding->busy_frame))
+		return push_cold(load_relaxed(&binding->token), level, data, size, this_frame());
+	mark_busy(binding, this_frame());
+	if (unlikely(!is_fast(binding, level) || size > SHORT_MAX ||
+		     load_relaxed(&binding->position) >= binding->short_limit)) {
+		unmark_busy(binding);
+		return push_long(binding, level, data, size, this_frame());
+	}
+	publish_short(binding, level, data, size);
+	unmark_busy(binding);
+	return 0;
+}
+
 SHMLOG_API int shmlog_try_push_at(struct shmlog *log, int level, const void *data, size_t size)
 {
 	struct binding *binding = binding_current(handle_token(log));
 
-	if (unlikely(!binding))
-		return push_cold(log, level, data, size, this_frame());
-	return try_push(log, binding, level, data, size);
+	if (unlikely(!binding || level < 0 || level > 7))
+		return push_cold(handle_token(log), level, data, size, this_frame());
+	return try_push(binding, level, data, size);
+}
+
+/* The first push of a thread: the binding knows the handle's level. */
+static COLD int push_first(uintptr_t token, const void *data, size_t size, uintptr_t frame)
+{
+	struct binding *binding;
+
+	if (binding_get(token, &binding) < 0)
+		return push_cold(token, SHMLOG_INFO, data, size, frame); /* it says what is wrong */
+	return push_cold(token, binding->level, data, size, frame);
 }
 
 SHMLOG_API int shmlog_try_push(struct shmlog *log, const void *data, size_t size)
 {
 	struct binding *binding = binding_current(handle_token(log));
 
-	if (unlikely(!binding) && binding_get(handle_token(log), &binding) < 0)
-		return push_cold(log, SHMLOG_INFO, data, size, this_frame()); /* it says what is wrong */
-	return try_push(log, binding, binding->level, data, size);
+	if (unlikely(!binding))
+		return push_first(handle_token(log), data, size, this_frame());
+	return try_push(binding, binding->level, data, size);
 }
 
 /* ---- claims ---- */
@@ -621,7 +708,8 @@ static int claim_bound(uintptr_t token, struct binding *binding, size_t size, ui
 {
 	int r = check_busy(binding, frame);
 
-	if (r == 0 && (load_acquire_u32(binding->control) & CONTROL_CLOSED)) /* MO control:B <- control:A */
+	if (r == 0 &&
+	    (load_acquire_u32(binding->control) & CONTROL_CLOSED)) /* MO control:B <- control:A */
 		r = move_on(token, binding);
 	if (r == 0 && binding->claim.open)
 		r = -EBUSY;
@@ -652,8 +740,10 @@ static void claim_show(struct binding *binding, int level, size_t size, struct s
 	claim->blocks = record_blocks(size);
 	claim->size = size;
 	claim->serial++;
-	*ret = (struct shmlog_claim){ .data = claim_data(binding), .size = size,
-				      .position = claim->position, .serial = claim->serial };
+	*ret = (struct shmlog_claim){ .data = claim_data(binding),
+				      .size = size,
+				      .position = claim->position,
+				      .serial = claim->serial };
 }
 
 SHMLOG_API int shmlog_claim(struct shmlog *log, int level, size_t size,
@@ -692,8 +782,10 @@ static struct binding *claim_binding(struct shmlog *log, const struct shmlog_cla
 static void commit_own(struct binding *binding, size_t size)
 {
 	const struct open_claim *claim = &binding->claim;
-	const struct record_header header = { .length = (uint32_t)size, .kind = RECORD_DATA,
-					      .level = claim->level, .ticks = claim->ticks };
+	const struct record_header header = { .length = (uint32_t)size,
+					      .kind = RECORD_DATA,
+					      .level = claim->level,
+					      .ticks = claim->ticks };
 
 	memcpy(lane_block(&binding->lane, claim->position), &header, sizeof(header));
 	ring_publish(&binding->lane, claim->position, claim->blocks, 0);

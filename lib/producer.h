@@ -25,7 +25,8 @@ static inline void unmark_busy(struct binding *binding)
 	binding->busy_frame = 0;
 }
 
-/* Is a push of this thread under way in @binding, below the signal handler that calls from @frame? */
+/* Is a push of this thread under way in @binding, below the signal handler that calls from @frame?
+ */
 bool producer_is_busy(const struct binding *binding, uintptr_t frame);
 
 /* Abort the binding's open claim, if there is one. */
@@ -41,7 +42,11 @@ struct push {
 
 static inline __attribute__((always_inline)) uintptr_t this_frame(void)
 {
+#if defined(__x86_64__)
+	return (uintptr_t)__builtin_dwarf_cfa() - 16; /* the same, but it costs no frame pointer */
+#else
 	return (uintptr_t)__builtin_frame_address(0);
+#endif
 }
 
 /**

@@ -30,22 +30,22 @@ enum record_kind {
 
 /* Why records were lost. The order is part of both layouts: only ever append. */
 enum loss_reason {
-	LOSS_FULL = 0,	   /* no room in the lane                                      */
-	LOSS_SIZE = 1,	   /* larger than the ring's record maximum                    */
-	LOSS_BUSY = 2,	   /* pushed from a signal handler inside a push               */
-	LOSS_NO_LANE = 3,  /* neither a lane nor an owner id could be bound            */
-	LOSS_CORRUPT = 4,  /* the lane's words or the record made no sense             */
-	LOSS_UNWRITTEN = 5,/* released by an earlier writer, but not in this log       */
-	LOSS_UNSYNCED = 6, /* released, then the disk failed to keep it                */
+	LOSS_FULL = 0,      /* no room in the lane                                      */
+	LOSS_SIZE = 1,      /* larger than the ring's record maximum                    */
+	LOSS_BUSY = 2,      /* pushed from a signal handler inside a push               */
+	LOSS_NO_LANE = 3,   /* neither a lane nor an owner id could be bound            */
+	LOSS_CORRUPT = 4,   /* the lane's words or the record made no sense             */
+	LOSS_UNWRITTEN = 5, /* released by an earlier writer, but not in this log       */
+	LOSS_UNSYNCED = 6,  /* released, then the disk failed to keep it                */
 	LOSS_REASONS = 8,
 };
 
 struct record_header {
 	uint32_t length; /* bytes of payload                                           */
 	uint16_t source; /* 0 in the ring; on disk the source's number in its file      */
-	uint8_t kind;	 /* enum record_kind                                           */
-	uint8_t level;	 /* 0 emergency .. 7 debug, as in syslog                        */
-	uint64_t ticks;	 /* the producer's clock; 0 in rings without one                */
+	uint8_t kind;    /* enum record_kind                                           */
+	uint8_t level;   /* 0 emergency .. 7 debug, as in syslog                        */
+	uint64_t ticks;  /* the producer's clock; 0 in rings without one                */
 };
 
 enum { SOURCE_NAME_SIZE = 64 }; /* 63 bytes and their end */
@@ -53,11 +53,11 @@ enum { SOURCE_NAME_SIZE = 64 }; /* 63 bytes and their end */
 struct source_payload {
 	uint32_t pid;
 	uint32_t tid;
-	uint64_t start_time;	      /* of the process, clock ticks since boot (proc(5), stat 22) */
-	uint64_t drops[LOSS_REASONS]; /* of the lane or owner id, when its lock was taken          */
-	char name[SOURCE_NAME_SIZE];  /* NUL-terminated, zero-filled                               */
-	uint16_t lane;		      /* these two are the writer's words: it overwrites them      */
-	uint16_t owner;		      /* owner id in lane 0; 0 in other lanes                      */
+	uint64_t start_time; /* of the process, clock ticks since boot (proc(5), stat 22) */
+	uint64_t drops[LOSS_REASONS]; /* of the lane or owner id, when its lock was taken */
+	char name[SOURCE_NAME_SIZE]; /* NUL-terminated, zero-filled                               */
+	uint16_t lane;               /* these two are the writer's words: it overwrites them      */
+	uint16_t owner;              /* owner id in lane 0; 0 in other lanes                      */
 	uint32_t reserved;
 };
 

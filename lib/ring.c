@@ -13,6 +13,7 @@ void lane_init(struct lane *lane, void *words, void *blocks, uint32_t block_coun
 	*lane = (struct lane){
 		.words = words,
 		.blocks = blocks,
+		.mask = block_count - 1,
 		.block_count = block_count,
 		.lap_shift = (uint32_t)__builtin_ctz(block_count),
 		.blocks_max = record_blocks(record_max),
@@ -76,7 +77,8 @@ static int walk_look(struct walk *walk, uint64_t *ret_word)
 		const uint64_t lap = lane_lap(walk->lane, walk->position);
 		const uint64_t word = load_acquire(at); /* MO look:A <- publish:A */
 
-		if (walk->steps++ > walk->lane->block_count)
+		/* Who loses the race for a word looks at it twice. */
+		if (walk->steps++ > 2 * walk->lane->block_count)
 			return -EUCLEAN;
 		*ret_word = word;
 		if (word_lap(word) == lap)
@@ -139,8 +141,8 @@ static int claim_at(const struct shared_lane *shared, struct walk *walk, uint64_
 int ring_claim_shared(const struct shared_lane *shared, uint32_t blocks, uint64_t *ret_position,
 		      uint64_t *ret_ticks)
 {
-	struct walk walk =
-		walk_begin(&shared->lane, shared->released, load_relaxed(shared->tail_hint));
+	struct walk walk = walk_begin(&shared->lane, shared->released,
+				      load_acquire(shared->tail_hint)); /* MO hint:B <- hint:A */
 	uint64_t word;
 	int r;
 
@@ -155,7 +157,7 @@ int ring_claim_shared(const struct shared_lane *shared, uint32_t blocks, uint64_
 		if (r > 0)
 			break;
 	}
-	store_relaxed(shared->tail_hint, walk.position + blocks);
+	store_release(shared->tail_hint, walk.position + blocks); /* MO hint:A -> hint:B */
 	*ret_position = walk.position;
 	return 0;
 }
@@ -246,12 +248,12 @@ static void survey_walk(const struct lane *lane, const struct lane_status *statu
 }
 
 /* The writer releases what is being counted: count again, a few times, when it did. */
-void ring_survey(const struct lane *lane, const struct lane_status *status,
-		 struct ring_survey *ret)
+void ring_survey(const struct lane *lane, const struct lane_status *status, struct ring_survey *ret)
 {
 	for (unsigned i = 0; i < 8; i++) {
 		*ret = (struct ring_survey){ 0 };
 		survey_walk(lane, status, ret);
+		copy_before_recheck_fence();
 		if (load_acquire(&status->released) == ret->released) /* MO survey:A <- release:A */
 			return;
 	}

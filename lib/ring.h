@@ -27,10 +27,10 @@
 struct lane {
 	struct shared_u64 *words;
 	uint8_t *blocks;
-	uint32_t block_count; /* N, a power of two                         */
+	uint32_t mask;        /* N - 1                                     */
 	uint32_t lap_shift;   /* log2(N)                                   */
+	uint32_t block_count; /* N, a power of two                         */
 	uint32_t blocks_max;  /* of one record                             */
-	uint32_t reserved;
 };
 
 /* @block_count is a power of two; @record_max in bytes of payload. */
@@ -40,7 +40,8 @@ void lane_init(struct lane *lane, void *words, void *blocks, uint32_t block_coun
 /* Words. */
 static inline uint64_t word_make(uint64_t lap, uint64_t blocks, uint64_t owner, uint64_t state)
 {
-	return lap << WORD_LAP_SHIFT | blocks << WORD_BLOCKS_SHIFT | owner << WORD_OWNER_SHIFT | state;
+	return lap << WORD_LAP_SHIFT | blocks << WORD_BLOCKS_SHIFT | owner << WORD_OWNER_SHIFT |
+	       state;
 }
 
 static inline uint64_t word_lap(uint64_t word)
@@ -72,7 +73,7 @@ static inline bool word_is_dead(uint64_t word)
 /* Positions. Laps wrap at 2^40: 139 years of a 4 MiB lane at 1 GB/s. */
 static inline uint32_t lane_index(const struct lane *lane, uint64_t position)
 {
-	return (uint32_t)position & (lane->block_count - 1);
+	return (uint32_t)position & lane->mask;
 }
 
 static inline uint64_t lane_lap(const struct lane *lane, uint64_t position)
@@ -96,13 +97,23 @@ static inline uint32_t record_blocks(size_t size)
 	return (uint32_t)((sizeof(struct record_header) + size + BLOCK_SIZE - 1) / BLOCK_SIZE);
 }
 
+/* The READY word of a record; the same for all records of a size in one lap. */
+static inline uint64_t ring_ready_word(const struct lane *lane, uint64_t position, uint32_t blocks,
+				       uint32_t owner)
+{
+	return word_make(lane_lap(lane, position), blocks, owner, WORD_READY);
+}
+
 /* Publish: the only place where a record becomes visible. */
+static inline void ring_publish_word(const struct lane *lane, uint64_t position, uint64_t word)
+{
+	store_release(lane_word(lane, position), word); /* MO publish:A -> look:A */
+}
+
 static inline void ring_publish(const struct lane *lane, uint64_t position, uint32_t blocks,
 				uint32_t owner)
 {
-	const uint64_t word = word_make(lane_lap(lane, position), blocks, owner, WORD_READY);
-
-	store_release(lane_word(lane, position), word); /* MO publish:A -> look:A */
+	ring_publish_word(lane, position, ring_ready_word(lane, position, blocks, owner));
 }
 
 static inline void ring_fill(const struct lane *lane, uint64_t position,
@@ -125,7 +136,7 @@ void ring_claim_own(const struct lane *lane, uint64_t position, uint32_t blocks)
 struct shared_lane {
 	struct lane lane;
 	const struct shared_u64 *released; /* in the writer's status                     */
-	struct shared_u64 *tail_hint;	   /* in the lane's page                         */
+	struct shared_u64 *tail_hint;      /* in the lane's page                         */
 	uint32_t owner;
 	enum ring_clock clock;
 };
@@ -171,7 +182,7 @@ struct taken {
 	uint64_t word;
 	uint32_t blocks;
 	struct record_header header; /* private; length fits the blocks                     */
-	const uint8_t *payload;	     /* in the lane: copy once, then check the copy         */
+	const uint8_t *payload;      /* in the lane: copy once, then check the copy         */
 };
 
 /* What lies at @position, stored nowhere. The consumer's only look into a lane. */
@@ -208,9 +219,9 @@ bool record_is_admissible(const struct record_header *header);
 struct ring_survey {
 	uint64_t released;
 	uint64_t frontier;
-	uint64_t records_released;	/* DATA records before `released`             */
-	uint64_t data_records;		/* READY DATA records from there              */
-	uint64_t by_owner[OWNER_IDS];	/* the same by the word's owner; [0] own lanes */
+	uint64_t records_released;    /* DATA records before `released`             */
+	uint64_t data_records;        /* READY DATA records from there              */
+	uint64_t by_owner[OWNER_IDS]; /* the same by the word's owner; [0] own lanes */
 	bool corrupt;
 };
 void ring_survey(const struct lane *lane, const struct lane_status *status,

@@ -37,11 +37,12 @@
 #include "atomic.h"
 #include "record_layout.h"
 
-#define RING_MAGIC	    UINT64_C(0x474e49524c4d4853) /* "SHMLRING" */
+#define RING_MAGIC          UINT64_C(0x474e49524c4d4853) /* "SHMLRING" */
 #define RING_LAYOUT_VERSION 1
 
 enum {
-	RING_PAGE = 4096, /* granularity of regions; a segment is refused where mappings can't match */
+	RING_PAGE =
+		4096, /* granularity of regions; a segment is refused where mappings can't match */
 	BLOCK_SIZE = 64,
 	LANES_MAX = 256,
 	OWNER_IDS = 512, /* 1 .. 511 are used; 0 stands for "own lane" */
@@ -55,10 +56,10 @@ enum {
 enum { LANES_DEFAULT = 32, LANE_BLOCKS_DEFAULT = 1024 * 1024 / BLOCK_SIZE };
 
 /* Lock bytes. */
-#define LOCK_BYTE_WRITER	(INT64_C(1) << 40)
-#define LOCK_BYTE_OWNER(owner)	(LOCK_BYTE_WRITER + 64 + (owner))
-#define LOCK_BYTE_LANE(lane)	(LOCK_BYTE_WRITER + 4096 + (lane))
-#define LOCK_BYTES		8192 /* all of them, from LOCK_BYTE_WRITER on */
+#define LOCK_BYTE_WRITER       (INT64_C(1) << 40)
+#define LOCK_BYTE_OWNER(owner) (LOCK_BYTE_WRITER + 64 + (owner))
+#define LOCK_BYTE_LANE(lane)   (LOCK_BYTE_WRITER + 4096 + (lane))
+#define LOCK_BYTES             8192 /* all of them, from LOCK_BYTE_WRITER on */
 
 enum word_state { WORD_FREE = 0, WORD_CLAIMED = 1, WORD_READY = 2, WORD_SKIP = 3 };
 
@@ -71,10 +72,10 @@ enum {
 };
 
 enum ring_clock {
-	RING_CLOCK_TSC = 1,	  /* the processor's constant time-stamp counter       */
+	RING_CLOCK_TSC = 1,       /* the processor's constant time-stamp counter       */
 	RING_CLOCK_MONOTONIC = 2, /* clock_gettime(CLOCK_MONOTONIC), nanoseconds       */
-	RING_CLOCK_NONE = 3,	  /* no stamps: order is the order of the drain         */
-	RING_CLOCK_WRITER = 4,	  /* stamped by the writer when it drains               */
+	RING_CLOCK_NONE = 3,      /* no stamps: order is the order of the drain         */
+	RING_CLOCK_WRITER = 4,    /* stamped by the writer when it drains               */
 };
 
 /* `control`: the highest level that is recorded, in the low bits; CLOSED makes it negative. */
@@ -84,23 +85,23 @@ enum { CONTROL_LEVEL_MASK = 0xff };
 struct ring_header {
 	uint64_t magic;
 	uint32_t layout_version; /* another version is refused                           */
-	uint32_t header_size;	 /* sizeof(struct ring_header)                           */
-	uint64_t incompatible;	 /* feature bits: refuse unknown ones                    */
-	uint64_t compatible;	 /* feature bits: ignore unknown ones                    */
-	uint64_t segment_id;	 /* random, never 0                                      */
-	uint32_t lanes;		 /* 1 .. 256, lane 0 included                            */
-	uint32_t blocks;	 /* of each lane; a power of two                         */
-	uint32_t record_max;	 /* bytes of payload                                     */
-	uint32_t clock;		 /* enum ring_clock                                      */
-	uint64_t size;		 /* of the whole segment                                 */
+	uint32_t header_size;    /* sizeof(struct ring_header)                           */
+	uint64_t incompatible;   /* feature bits: refuse unknown ones                    */
+	uint64_t compatible;     /* feature bits: ignore unknown ones                    */
+	uint64_t segment_id;     /* random, never 0                                      */
+	uint32_t lanes;          /* 1 .. 256, lane 0 included                            */
+	uint32_t blocks;         /* of each lane; a power of two                         */
+	uint32_t record_max;     /* bytes of payload                                     */
+	uint32_t clock;          /* enum ring_clock                                      */
+	uint64_t size;           /* of the whole segment                                 */
 	uint64_t doorbell_offset;
 	uint64_t status_offset;
 	uint64_t owners_offset;
 	uint64_t lanes_offset;
 	uint64_t lane_stride;
-	uint64_t words_offset;	 /* within a lane                                        */
-	uint64_t blocks_offset;	 /* within a lane                                        */
-	uint64_t created_ticks;	 /* one instant on three clocks: readers calibrate by it */
+	uint64_t words_offset;  /* within a lane                                        */
+	uint64_t blocks_offset; /* within a lane                                        */
+	uint64_t created_ticks; /* one instant on three clocks: readers calibrate by it */
 	uint64_t created_boottime_ns;
 	int64_t created_realtime_ns;
 	uint8_t boot_id[16];
@@ -111,7 +112,7 @@ struct ring_header {
 
 /* Mapped writable by every producer: nothing here is trusted, nothing here loses a record. */
 struct doorbell {
-	struct shared_u32 rings;	   /* +1 and a wake: "look at the ring"; futex   */
+	struct shared_u32 rings;           /* +1 and a wake: "look at the ring"; futex   */
 	struct shared_u32 drain_requests;  /* +1: write what is published now            */
 	struct shared_u32 sync_requests;   /* +1: and make it durable                    */
 	struct shared_u32 rotate_requests; /* +1: and roll the file                      */
@@ -131,8 +132,8 @@ enum { WRITER_PATH_SIZE = 2048 };
 
 /* Exports of the writer, read back by nobody for a decision but the next writer (the log's ids). */
 struct writer_status {
-	struct shared_u32 sleeping; /* 1: waits on `rings`, wants a futex wake            */
-	struct shared_u32 state;    /* enum writer_state                                  */
+	struct shared_u32 sleeping;   /* 1: waits on `rings`, wants a futex wake            */
+	struct shared_u32 state;      /* enum writer_state                                  */
 	struct shared_u32 drain_done; /* the last request that was answered               */
 	struct shared_u32 sync_done;
 	struct shared_u32 rotate_done;
@@ -140,14 +141,14 @@ struct writer_status {
 	uint32_t pid;
 	uint32_t reserved0;
 	uint64_t start_time;
-	uint64_t log_id;	 /* the log that holds all before `released`; 0 = none      */
+	uint64_t log_id;         /* the log that holds all before `released`; 0 = none      */
 	uint64_t pending_log_id; /* the log whose pages may be under way; 0 = none are      */
 	struct shared_u64 unbound_marked[LOSS_REASONS]; /* of doorbell.drops              */
-	struct shared_u64 pages;			 /* completed by this writer       */
+	struct shared_u64 pages;                        /* completed by this writer       */
 	struct shared_u64 bytes;
 	struct shared_u64 files;
-	struct shared_u64 stalls;    /* times the disk was full                           */
-	struct shared_u64 io_errors; /* failed writes and syncs                           */
+	struct shared_u64 stalls;         /* times the disk was full                           */
+	struct shared_u64 io_errors;      /* failed writes and syncs                           */
 	struct shared_u64 stall_began_ns; /* CLOCK_BOOTTIME; 0 = not stalled              */
 	uint8_t reserved1[1880];
 	char log_path[WRITER_PATH_SIZE]; /* of that log: absolute, cut if longer          */
@@ -156,21 +157,21 @@ struct writer_status {
 
 /* One for each lane; the writer's words, read by the lane's producers where their bound ends. */
 struct lane_status {
-	struct shared_u64 released;   /* blocks before it may be written over             */
-	struct shared_u64 written;    /* records before it survive the writer             */
-	struct shared_u64 durable;    /* ... and power loss                               */
-	struct shared_u32 moved;      /* +1 whenever one of the three moves; futex        */
-	struct shared_u32 quarantine; /* 1: walks make no sense here; nobody may bind it  */
+	struct shared_u64 released;         /* blocks before it may be written over             */
+	struct shared_u64 written;          /* records before it survive the writer             */
+	struct shared_u64 durable;          /* ... and power loss                               */
+	struct shared_u32 moved;            /* +1 whenever one of the three moves; futex        */
+	struct shared_u32 quarantine;       /* 1: walks make no sense here; nobody may bind it  */
 	struct shared_u64 records_released; /* DATA records before `released`             */
 	struct shared_u64 records_written;
 	struct shared_u64 records_durable;
-	struct shared_u64 abandoned;	    /* dead claims stepped over                   */
-	struct shared_u64 refused;	    /* records that failed their checks           */
-	struct shared_u64 failed;	    /* records lost to a failed write or sync     */
+	struct shared_u64 abandoned; /* dead claims stepped over                   */
+	struct shared_u64 refused;   /* records that failed their checks           */
+	struct shared_u64 failed;    /* records lost to a failed write or sync     */
 	struct shared_u64 quarantines;
 	uint8_t reserved0[40];
 	struct shared_u64 marked[LOSS_REASONS]; /* drops of own lanes that the log names  */
-	struct source_payload source;		/* of the record before `released`        */
+	struct source_payload source;           /* of the record before `released`        */
 	uint8_t reserved1[168];
 };
 
@@ -189,19 +190,19 @@ struct producer_line {
 	uint32_t tid;
 	uint64_t start_time;
 	struct shared_u64 records_before; /* DATA records of the lane or id before this binding */
-	struct shared_u32 ended;	  /* 1: its thread has ended, the lane is pooled        */
+	struct shared_u32 ended;          /* 1: its thread has ended, the lane is pooled        */
 	uint32_t reserved0;
 	char name[SOURCE_NAME_SIZE];
 	uint8_t reserved1[96];
 };
 
 struct lane_page {
-	struct producer_line line;   /* own lanes; unused in lane 0                       */
-	struct shared_u32 waiters;   /* threads that sleep on this lane's `moved`         */
+	struct producer_line line; /* own lanes; unused in lane 0                       */
+	struct shared_u32 waiters; /* threads that sleep on this lane's `moved`         */
 	uint8_t reserved0[60];
 	struct shared_u64 tail_hint; /* lane 0: where to look for the frontier            */
 	uint8_t reserved1[56];
-	struct shared_u64 begin;     /* reserved: oldest position of overwrite rings      */
+	struct shared_u64 begin; /* reserved: oldest position of overwrite rings      */
 	uint8_t reserved2[56];
 	uint8_t reserved3[3648];
 };

@@ -44,17 +44,22 @@ int segment_check_name(const char *name)
 	const size_t length = name ? strlen(name) : 0;
 
 	if (length == 0)
-		return reason_set(-EINVAL, "ring \"\": the name is empty; give 1 to %d characters of "
-					   "A-Z a-z 0-9 . _ -", RING_NAME_MAX);
+		return reason_set(-EINVAL,
+				  "ring \"\": the name is empty; give 1 to %d characters of "
+				  "A-Z a-z 0-9 . _ -",
+				  RING_NAME_MAX);
 	if (length > RING_NAME_MAX)
-		return reason_set(-EINVAL, "ring \"%.20s...\": the name has %zu characters; at most %d",
+		return reason_set(-EINVAL,
+				  "ring \"%.20s...\": the name has %zu characters; at most %d",
 				  name, length, RING_NAME_MAX);
 	if (name[0] == '.')
-		return reason_set(-EINVAL, "ring \"%s\": the name begins with a dot; remove it", name);
+		return reason_set(-EINVAL, "ring \"%s\": the name begins with a dot; remove it",
+				  name);
 	for (size_t i = 0; i < length; i++)
 		if (!is_name_character(name[i]))
 			return reason_set(-EINVAL,
-					  "ring \"%s\": the name may hold only A-Z a-z 0-9 . _ -", name);
+					  "ring \"%s\": the name may hold only A-Z a-z 0-9 . _ -",
+					  name);
 	return 0;
 }
 
@@ -71,8 +76,8 @@ void segment_geometry(struct geometry *ret, uint32_t lanes, uint32_t blocks)
 	ret->doorbell_offset = RING_PAGE;
 	ret->status_offset = ret->doorbell_offset + RING_PAGE;
 	ret->owners_offset = ret->status_offset + align_up(status_size, RING_PAGE);
-	ret->lanes_offset = ret->owners_offset +
-			    align_up(OWNER_IDS * sizeof(struct producer_line), RING_PAGE);
+	ret->lanes_offset =
+		ret->owners_offset + align_up(OWNER_IDS * sizeof(struct producer_line), RING_PAGE);
 	ret->words_offset = RING_PAGE;
 	ret->blocks_offset = ret->words_offset + align_up(blocks * sizeof(uint64_t), RING_PAGE);
 	ret->lane_stride = ret->blocks_offset + (uint64_t)blocks * BLOCK_SIZE;
@@ -101,21 +106,22 @@ uint64_t geometry_lane_status_offset(const struct geometry *geometry, uint32_t l
 
 /* ---- creation ---- */
 
-static int check_options(const char *name, const struct segment_options *options, uint32_t *ret_lanes,
-			 uint32_t *ret_blocks)
+static int check_options(const char *name, const struct segment_options *options,
+			 uint32_t *ret_lanes, uint32_t *ret_blocks)
 {
 	const uint32_t lanes = options->lanes ? options->lanes : LANES_DEFAULT;
-	const uint64_t blocks = options->lane_size ? options->lane_size / BLOCK_SIZE :
-						     LANE_BLOCKS_DEFAULT;
+	const uint64_t blocks =
+		options->lane_size ? options->lane_size / BLOCK_SIZE : LANE_BLOCKS_DEFAULT;
 
 	if (lanes > LANES_MAX)
 		return reason_set(-EINVAL, "ring \"%s\": %u lanes; give 1 to %d", name, lanes,
 				  LANES_MAX);
 	if (options->lane_size % BLOCK_SIZE || !is_power_of_two(blocks) ||
 	    blocks < LANE_BLOCKS_MIN || blocks > LANE_BLOCKS_MAX)
-		return reason_set(-EINVAL, "ring \"%s\": a lane of %llu bytes; give a power of two "
-					   "from 64K to 1G", name,
-				  (unsigned long long)options->lane_size);
+		return reason_set(-EINVAL,
+				  "ring \"%s\": a lane of %llu bytes; give a power of two "
+				  "from 64K to 1G",
+				  name, (unsigned long long)options->lane_size);
 	*ret_lanes = lanes;
 	*ret_blocks = (uint32_t)blocks;
 	return 0;
@@ -215,7 +221,8 @@ static int fill_segment(const struct sys *sys, int fd, const struct segment_opti
 	return sys->fchmod(fd, options->mode_bits ? options->mode_bits : 0600);
 }
 
-/* Give an unnamed file its name. Through /proc where there is one; the other way wants a capability. */
+/* Give an unnamed file its name. Through /proc where there is one; the other way wants a
+ * capability. */
 static int link_segment(const struct sys *sys, int fd, const char *path)
 {
 	char self[32];
@@ -253,8 +260,9 @@ int segment_create(const struct sys *sys, const char *name, const struct segment
 	if (r == -EEXIST)
 		return reason_set(r, "ring \"%s\": exists already", name);
 	if (r == -ENOSPC)
-		return reason_set(r, "ring \"%s\": %s has no room for %u lanes; enlarge it or take fewer",
-				  name, segment_directory(), lanes);
+		return reason_set(
+			r, "ring \"%s\": %s has no room for %u lanes; enlarge it or take fewer",
+			name, segment_directory(), lanes);
 	if (r < 0)
 		return reason_set(r, "ring \"%s\": cannot create it: %s", name, strerror(-r));
 	return 0;
@@ -297,8 +305,10 @@ static int not_found(const struct sys *sys, const char *name)
 		(void)snprintf(have + used, sizeof(have) - used, "%s%s", i ? ", " : "", names[i]);
 	}
 	segment_names_free(names, count);
-	return reason_set(-ENOENT, "ring \"%s\": no such ring (have: %s); start its writer, or create it "
-				   "with shmlog-ctl create", name, *have ? have : "none");
+	return reason_set(-ENOENT,
+			  "ring \"%s\": no such ring (have: %s); start its writer, or create it "
+			  "with shmlog-ctl create",
+			  name, *have ? have : "none");
 }
 
 static bool same_layout(const struct ring_header *header, const struct geometry *geometry)
@@ -317,24 +327,29 @@ static int check_header(const char *name, const struct ring_header *header, uint
 			struct geometry *ret)
 {
 	if (header->magic != RING_MAGIC)
-		return reason_set(-EBADMSG, "ring \"%s\": not a shmlog ring; remove %s/" SEGMENT_PREFIX
-					    "%s or choose another name",
+		return reason_set(-EBADMSG,
+				  "ring \"%s\": not a shmlog ring; remove %s/" SEGMENT_PREFIX
+				  "%s or choose another name",
 				  name, segment_directory(), name);
 	if (header->layout_version != RING_LAYOUT_VERSION || header->incompatible != 0)
-		return reason_set(-EPROTO, "ring \"%s\": it has layout version %u (features %llx), this "
-					   "program knows version %d; use matching versions",
+		return reason_set(-EPROTO,
+				  "ring \"%s\": it has layout version %u (features %llx), this "
+				  "program knows version %d; use matching versions",
 				  name, header->layout_version,
 				  (unsigned long long)header->incompatible, RING_LAYOUT_VERSION);
 	if (header->lanes < 1 || header->lanes > LANES_MAX || !is_power_of_two(header->blocks) ||
 	    header->blocks < LANE_BLOCKS_MIN || header->blocks > LANE_BLOCKS_MAX ||
 	    header->clock < RING_CLOCK_TSC || header->clock > RING_CLOCK_WRITER ||
 	    header->segment_id == 0)
-		return reason_set(-EBADMSG, "ring \"%s\": its header is damaged; remove it with "
-					    "shmlog-ctl remove --force", name);
+		return reason_set(-EBADMSG,
+				  "ring \"%s\": its header is damaged; remove it with "
+				  "shmlog-ctl remove --force",
+				  name);
 	segment_geometry(ret, header->lanes, header->blocks);
 	if (!same_layout(header, ret) || size != ret->size)
-		return reason_set(-EBADMSG, "ring \"%s\": it is truncated or damaged (%llu bytes, %llu "
-					    "expected); remove it with shmlog-ctl remove --force",
+		return reason_set(-EBADMSG,
+				  "ring \"%s\": it is truncated or damaged (%llu bytes, %llu "
+				  "expected); remove it with shmlog-ctl remove --force",
 				  name, (unsigned long long)size, (unsigned long long)ret->size);
 	ret->segment_id = header->segment_id;
 	ret->clock = header->clock;
@@ -355,11 +370,13 @@ static int validate(struct segment *segment, int flags)
 	if (r < 0)
 		return reason_set(r, "ring \"%s\": %s", segment->name, strerror(-r));
 	if (!S_ISREG(status.st_mode))
-		return reason_set(-EBADMSG, "ring \"%s\": not a shmlog ring but another kind of file",
+		return reason_set(-EBADMSG,
+				  "ring \"%s\": not a shmlog ring but another kind of file",
 				  segment->name);
 	if (!is_trusted(&status, flags))
-		return reason_set(-EACCES, "ring \"%s\": it belongs to user %u, who is not trusted; let "
-					   "root or the same user create it, or share it by group",
+		return reason_set(-EACCES,
+				  "ring \"%s\": it belongs to user %u, who is not trusted; let "
+				  "root or the same user create it, or share it by group",
 				  segment->name, (unsigned)status.st_uid);
 	if (sys->pread(segment->fd, &header, sizeof(header), 0) != sizeof(header))
 		header.magic = 0;
@@ -382,8 +399,8 @@ int segment_open(const struct sys *sys, const char *name, int flags, struct segm
 	if (segment.fd == -ENOENT)
 		return not_found(sys, name);
 	if (segment.fd == -ELOOP || segment.fd == -EISDIR)
-		return reason_set(-EBADMSG, "ring \"%s\": not a shmlog ring but another kind of file",
-				  name);
+		return reason_set(-EBADMSG,
+				  "ring \"%s\": not a shmlog ring but another kind of file", name);
 	if (segment.fd < 0)
 		return reason_set(segment.fd, "ring \"%s\": cannot open it: %s", name,
 				  strerror(-segment.fd));
@@ -423,8 +440,8 @@ int segment_reopen(const struct segment *segment, int flags, int *ret_fd)
 	return 0;
 }
 
-int segment_map(const struct segment *segment, int fd, uint64_t offset, uint64_t size, bool writable,
-		void **ret)
+int segment_map(const struct segment *segment, int fd, uint64_t offset, uint64_t size,
+		bool writable, void **ret)
 {
 	return segment->sys->map(NULL, size, writable ? PROT_READ | PROT_WRITE : PROT_READ,
 				 MAP_SHARED, fd, (off_t)offset, ret);
@@ -439,7 +456,8 @@ int segment_view(const struct segment *segment, struct segment_view *ret)
 
 	if (r < 0)
 		return r;
-	*ret = (struct segment_view){ .sys = segment->sys, .geometry = &segment->geometry,
+	*ret = (struct segment_view){ .sys = segment->sys,
+				      .geometry = &segment->geometry,
 				      .base = base };
 	return 0;
 }
@@ -494,8 +512,7 @@ void view_lane(const struct segment_view *view, uint32_t lane, struct lane *ret)
 	const uintptr_t base = (uintptr_t)view->base + geometry_lane_offset(geometry, lane);
 
 	lane_init(ret, (void *)(base + geometry->words_offset),
-		  (void *)(base + geometry->blocks_offset), geometry->blocks,
-		  geometry->record_max);
+		  (void *)(base + geometry->blocks_offset), geometry->blocks, geometry->record_max);
 }
 
 /* ---- names ---- */
@@ -577,7 +594,8 @@ static int change_control(const struct segment *segment, uint32_t mask, uint32_t
 		return r;
 	do
 		old = load_acquire_u32(&header->control); /* MO control:B <- control:A */
-	while (!swap_acq_rel_u32(&header->control, old, (old & ~mask) | bits)); /* MO control:A -> control:B */
+	while (!swap_acq_rel_u32(&header->control, old,
+				 (old & ~mask) | bits)); /* MO control:A -> control:B */
 	return segment->sys->unmap(header, RING_PAGE);
 }
 
@@ -629,7 +647,8 @@ static int close_and_unlink(const struct segment *segment, const struct segment_
 		segment_wake_all(view);
 	}
 	return r < 0 ? reason_set(r, "ring \"%s\": cannot remove it: %s", segment->name,
-				  strerror(-r)) : 0;
+				  strerror(-r))
+		     : 0;
 }
 
 /* Somebody may have removed and made it anew since we opened it. */
@@ -639,8 +658,8 @@ static int check_still_named(const struct segment *segment)
 	const int r = segment_reopen(segment, O_RDONLY, &fd);
 
 	if (r < 0)
-		return reason_set(r == -ESTALE ? -ENOENT : r, "ring \"%s\": it was removed meanwhile",
-				  segment->name);
+		return reason_set(r == -ESTALE ? -ENOENT : r,
+				  "ring \"%s\": it was removed meanwhile", segment->name);
 	(void)segment->sys->close(fd);
 	return 0;
 }
@@ -652,8 +671,10 @@ static int remove_open(struct segment *segment, bool force, uint64_t *ret_undrai
 	int r = segment->sys->lock(segment->fd, LOCK_BYTE_WRITER, LOCK_BYTES);
 
 	if (r < 0 && !force)
-		return reason_set(-EBUSY, "ring \"%s\": a writer or producers hold it; stop them, or "
-					  "use --force", segment->name);
+		return reason_set(-EBUSY,
+				  "ring \"%s\": a writer or producers hold it; stop them, or "
+				  "use --force",
+				  segment->name);
 	r = check_still_named(segment);
 	if (r < 0)
 		return r;
@@ -662,8 +683,9 @@ static int remove_open(struct segment *segment, bool force, uint64_t *ret_undrai
 		return reason_set(r, "ring \"%s\": %s", segment->name, strerror(-r));
 	undrained = count_undrained(&view);
 	if (undrained && !force)
-		r = reason_set(-ENOTEMPTY, "ring \"%s\": %llu records are not drained; run shmlog-writer "
-					   "--once, or lose them with --force",
+		r = reason_set(-ENOTEMPTY,
+			       "ring \"%s\": %llu records are not drained; run shmlog-writer "
+			       "--once, or lose them with --force",
 			       segment->name, (unsigned long long)undrained);
 	else
 		r = close_and_unlink(segment, &view);

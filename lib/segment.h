@@ -35,11 +35,11 @@ struct geometry {
 
 /* What a new ring shall be. */
 struct segment_options {
-	uint32_t lanes;	    /* 0 = LANES_DEFAULT                    */
+	uint32_t lanes;     /* 0 = LANES_DEFAULT                    */
 	uint64_t lane_size; /* bytes; 0 = 1 MiB                     */
 	uint32_t mode_bits; /* 0 = 0600                             */
-	gid_t group;	    /* (gid_t)-1 = the caller's             */
-	uint32_t clock;	    /* enum ring_clock; 0 = automatic       */
+	gid_t group;        /* (gid_t)-1 = the caller's             */
+	uint32_t clock;     /* enum ring_clock; 0 = automatic       */
 };
 
 /* An open segment. */
@@ -79,8 +79,8 @@ void segment_close(struct segment *segment);
 int segment_reopen(const struct segment *segment, int flags, int *ret_fd);
 
 /* Map [offset, offset + size) of an open segment. */
-int segment_map(const struct segment *segment, int fd, uint64_t offset, uint64_t size, bool writable,
-		void **ret);
+int segment_map(const struct segment *segment, int fd, uint64_t offset, uint64_t size,
+		bool writable, void **ret);
 
 /* The whole segment, read-only, with its parts by name: for tools, readers and the writer. */
 struct segment_view {

@@ -15,14 +15,14 @@
 #include <unistd.h>
 
 /* The value of @call, or -errno; errno keeps what it held. */
-#define KEEP_ERRNO(type, call)                                                                     \
-	do {                                                                                       \
-		const int kept = errno;                                                            \
-		type result = (call);                                                              \
-		if (result < 0)                                                                    \
-			result = -errno;                                                           \
-		errno = kept;                                                                      \
-		return result;                                                                     \
+#define KEEP_ERRNO(type, call)           \
+	do {                             \
+		const int kept = errno;  \
+		type result = (call);    \
+		if (result < 0)          \
+			result = -errno; \
+		errno = kept;            \
+		return result;           \
 	} while (0)
 
 static int real_open(const char *path, int flags, mode_t mode)
@@ -142,8 +142,9 @@ static int real_advise(void *address, size_t size, int advice)
 
 static struct flock lock_range(short type, int64_t start, int64_t size)
 {
-	return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = start,
-			       .l_len = size };
+	return (struct flock){
+		.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = size
+	};
 }
 
 static int real_lock(int fd, int64_t start, int64_t size)
@@ -180,9 +181,9 @@ static int real_futex_wait(const uint32_t *word, uint32_t value, int64_t deadlin
 	const struct timespec deadline = { .tv_sec = deadline_ns / 1000000000,
 					   .tv_nsec = deadline_ns % 1000000000 };
 
-	KEEP_ERRNO(int, (int)syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value,
-				     deadline_ns < 0 ? NULL : &deadline, NULL,
-				     FUTEX_BITSET_MATCH_ANY));
+	KEEP_ERRNO(int,
+		   (int)syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value,
+				deadline_ns < 0 ? NULL : &deadline, NULL, FUTEX_BITSET_MATCH_ANY));
 }
 
 static int real_futex_wake(const uint32_t *word)

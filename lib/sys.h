@@ -46,7 +46,8 @@ struct sys {
 	int (*unlock)(int fd, int64_t start, int64_t size);
 	/* 1: somebody else holds a write lock there; 0: nobody does. */
 	int (*lock_query)(int fd, int64_t start, int64_t size);
-	/* Sleep while *word == value, at most until @deadline_ns of CLOCK_MONOTONIC (< 0: for ever). */
+	/* Sleep while *word == value, at most until @deadline_ns of CLOCK_MONOTONIC (< 0: for
+	 * ever). */
 	int (*futex_wait)(const uint32_t *word, uint32_t value, int64_t deadline_ns);
 	int (*futex_wake)(const uint32_t *word);
 	int (*getrandom)(void *buffer, size_t size);

@@ -6,6 +6,7 @@
  * Always in slices of at most 100 ms: the writer may have been killed between moving on and waking.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "doorbell.h"
 #include "producer.h"
@@ -114,8 +115,9 @@ static bool fits_now(const struct binding *binding, size_t size)
 SHMLOG_API int shmlog_push_wait(struct shmlog *log, int level, const void *data, size_t size,
 				int64_t timeout_ns)
 {
-	const struct push push = { .data = data, .size = size, .frame = this_frame(),
-				   .level = (uint8_t)level };
+	const struct push push = {
+		.data = data, .size = size, .frame = this_frame(), .level = (uint8_t)level
+	};
 
 	if (timeout_ns == 0 || level < 0 || level > 7 ||
 	    fits_now(binding_current(handle_token(log)), size))
@@ -156,8 +158,8 @@ static bool ask(const struct target *target, int64_t deadline_ns)
 	const struct sys *sys = target->map->sys;
 	const struct doorbell_request request =
 		target->durable ? doorbell_ask(sys, doorbell, writer, &doorbell->sync_requests,
-					       &writer->sync_done) :
-				  doorbell_ask(sys, doorbell, writer, &doorbell->drain_requests,
+					       &writer->sync_done)
+				: doorbell_ask(sys, doorbell, writer, &doorbell->drain_requests,
 					       &writer->drain_done);
 	const int64_t slice_end = sys->now(CLOCK_MONOTONIC) + SLICE_MS * (int64_t)NS_PER_MS;
 	const int64_t until = deadline_ns >= 0 && deadline_ns < slice_end ? deadline_ns : slice_end;
@@ -218,19 +220,23 @@ static int sync_binding(struct binding *binding, bool durable, int64_t deadline_
 /* What all threads of the handle have published, as positions by lane. */
 static void collect_positions(const struct process_state *process, uint64_t positions[LANES_MAX])
 {
-	for (uint32_t lane = 0; lane < LANES_MAX; lane++)
-		positions[lane] = load_relaxed(&process->lane_positions[lane]);
+	memset(positions, 0, LANES_MAX * sizeof(*positions));
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		const struct binding *binding = &process->bindings[i];
-		const bool is_bound = load_acquire_u32(&binding->tid) != 0; /* MO slot:B <- slot:A */
+		const bool is_bound =
+			load_acquire_u32(&binding->tid) != 0; /* MO slot:B <- slot:A */
 
 		if (!is_bound && !binding->map)
 			break; /* never used, nor any behind it */
-		if (!is_bound || load_relaxed(&binding->token) == 0)
+		if (!is_bound || load_acquire(&binding->token) == 0) /* MO token:B <- token:A */
 			continue;
-		positions[binding->lane_no] = max_u64(positions[binding->lane_no],
-						      load_relaxed(&binding->position));
+		positions[binding->lane_no] =
+			max_u64(positions[binding->lane_no], load_relaxed(&binding->position));
 	}
+	/* Last: who ends meanwhile leaves his end here before he is no longer found there. */
+	for (uint32_t lane = 0; lane < LANES_MAX; lane++)
+		positions[lane] =
+			max_u64(positions[lane], load_relaxed(&process->lane_positions[lane]));
 }
 
 static int sync_all(const struct ring_map *map, bool durable, int64_t deadline_ns)
@@ -240,7 +246,9 @@ static int sync_all(const struct ring_map *map, bool durable, int64_t deadline_n
 
 	collect_positions(map->process, positions);
 	for (uint32_t lane = 0; r == 0 && lane < map->segment.geometry.lanes; lane++) {
-		const struct target target = { .map = map, .lane_no = lane, .durable = durable,
+		const struct target target = { .map = map,
+					       .lane_no = lane,
+					       .durable = durable,
 					       .position = positions[lane],
 					       .failed = lane_failed(map, lane) };
 

@@ -246,6 +246,20 @@ Test(handle, a_detached_handle_is_none_also_when_its_slot_is_used_again)
 	cr_assert(shmlog_commit(producer, &claim, 10) == -EBADF);
 }
 
+Test(handle, pushes_through_a_stale_handle_leave_the_threads_binding_alone)
+{
+	struct shmlog *const old = producer;
+	struct shmlog_claim claim;
+
+	shmlog_detach(&producer);
+	producer = test_attach(&ring);
+	cr_assert(shmlog_claim(producer, SHMLOG_INFO, 10, &claim) == 0);
+	cr_assert(shmlog_try_push(old, "x", 1) == -EBADF);
+	cr_assert(shmlog_try_push(NULL, "x", 1) == -EBADF);
+	cr_assert(shmlog_commit(producer, &claim, 10) == 0);
+	cr_assert(test_read_all(&ring, 1, seen, SEEN_MAX) == 2, "bound twice");
+}
+
 Test(handle, detaching_nothing_or_twice_does_nothing)
 {
 	struct shmlog *copy = producer, *other;

@@ -23,6 +23,12 @@
 
 enum { SOURCE_OWNER_BASE = 256 };
 
+/* Room that the entries of one record may need. */
+enum {
+	CURSOR_ROOM = sizeof(struct cursor_entry),
+	MARKED_ROOM = sizeof(struct marked_entry),
+};
+
 /* How far something has come in a lane. */
 struct progress {
 	uint64_t position;
@@ -31,7 +37,7 @@ struct progress {
 
 struct slot_state {
 	uint64_t marked[LOSS_REASONS]; /* I3                                                 */
-	uint64_t records;	       /* DATA; of owner ids                                 */
+	uint64_t records;              /* DATA; of owner ids                                 */
 	bool has_source;
 	struct source_payload source; /* of the next record                                  */
 };
@@ -40,8 +46,8 @@ struct slot_state {
 struct drain_slot {
 	uint16_t lane;
 	uint16_t owner;
-	bool is_touched;	/* has a MARKED entry in the page being filled               */
-	struct slot_state now;	/* as of what was taken                                      */
+	bool is_touched;        /* has a MARKED entry in the page being filled               */
+	struct slot_state now;  /* as of what was taken                                      */
 	struct slot_state kept; /* as of the last released page                              */
 };
 
@@ -49,17 +55,17 @@ struct drain_lane {
 	struct lane lane;
 	struct lane_status *status;
 	const struct lane_page *page;
-	struct drain_slot slot;	    /* own lanes; in lane 0 the owners' are used             */
-	struct progress taken;	    /* I1                                                    */
-	struct progress written;    /* as of the last complete page                          */
+	struct drain_slot slot;  /* own lanes; in lane 0 the owners' are used             */
+	struct progress taken;   /* I1                                                    */
+	struct progress written; /* as of the last complete page                          */
 	struct progress durable;
 	uint64_t abandoned;
-	uint64_t abandoned_kept;    /* as of the last complete page                          */
-	uint32_t pages_under_way;   /* that hold an entry of this lane and are not complete  */
-	bool is_touched;	    /* has a CURSOR entry in the page being filled           */
+	uint64_t abandoned_kept;  /* as of the last complete page                          */
+	uint32_t pages_under_way; /* that hold an entry of this lane and are not complete  */
+	bool is_touched;          /* has a CURSOR entry in the page being filled           */
 	bool is_quarantined;
-	bool is_emptied;	    /* the running pass has come to its end                  */
-	uint64_t pass_end;	    /* a pass takes no more than a full lane                 */
+	bool is_emptied;                /* the running pass has come to its end                  */
+	uint64_t pass_end;              /* a pass takes no more than a full lane                 */
 	uint64_t missing[LOSS_REASONS]; /* lost below the ring; not named yet                */
 };
 
@@ -76,7 +82,7 @@ struct drain {
 	bool release_durable; /* `released` follows `durable` instead of `written`           */
 	uint32_t pass_lane;   /* where the running pass is                                   */
 	uint64_t pass_began;
-	uint64_t seen;	      /* when the last complete pass began                           */
+	uint64_t seen;        /* when the last complete pass began                           */
 	uint64_t pass_blocks; /* taken by the running pass                                   */
 	uint64_t total_records;
 	uint64_t total_lost;

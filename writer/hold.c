@@ -59,8 +59,9 @@ static int check_number(const struct config *config, enum option_id option, uint
 	if (wanted == actual || config->origin[option] == ORIGIN_DEFAULT)
 		return 0;
 	if (!config_is_wish(config, option))
-		return reason_set(-EEXIST, "ring \"%s\": it has --%s %llu, not %llu; leave the option out, "
-					   "or remove the ring with shmlog-ctl remove",
+		return reason_set(-EEXIST,
+				  "ring \"%s\": it has --%s %llu, not %llu; leave the option out, "
+				  "or remove the ring with shmlog-ctl remove",
 				  config->ring, name, (unsigned long long)actual,
 				  (unsigned long long)wanted);
 	(void)fprintf(stderr,
@@ -96,7 +97,8 @@ static int ring_is_held(const struct segment *segment)
 	pid = status->pid;
 	(void)snprintf(path, sizeof(path), "%.255s", status->log_path);
 	segment_view_close(&view);
-	return reason_set(-EAGAIN, "ring \"%s\": writer with pid %u has it, writing to %s; stop it first",
+	return reason_set(-EAGAIN,
+			  "ring \"%s\": writer with pid %u has it, writing to %s; stop it first",
 			  segment->name, pid, path);
 }
 
@@ -106,7 +108,8 @@ static int lock_ring(const struct segment *segment)
 
 	if (r == -EAGAIN)
 		return ring_is_held(segment);
-	return r < 0 ? reason_set(r, "ring \"%s\": cannot lock it: %s", segment->name, strerror(-r)) : 0;
+	return r < 0 ? reason_set(r, "ring \"%s\": cannot lock it: %s", segment->name, strerror(-r))
+		     : 0;
 }
 
 static int drain_segment(const struct segment *segment, const struct config *config,
@@ -140,6 +143,16 @@ static int hold_segment(struct segment *segment, const struct config *config, st
 	return drain_segment(segment, config, ret);
 }
 
+bool hold_ring_exists(const struct sys *sys, const struct config *config)
+{
+	struct segment segment;
+	const int r = segment_open(sys, config->ring, O_RDWR, &segment);
+
+	if (r == 0)
+		segment_close(&segment);
+	return r != -ENOENT;
+}
+
 int hold_ring(const struct sys *sys, const struct config *config, struct drain **ret)
 {
 	struct segment segment;
@@ -156,7 +169,8 @@ int hold_successor(const struct sys *sys, const struct config *config, const str
 	int r = segment_set_closed(&gone->segment);
 
 	if (r < 0)
-		return reason_set(r, "ring \"%s\": cannot close it: %s", config->ring, strerror(-r));
+		return reason_set(r, "ring \"%s\": cannot close it: %s", config->ring,
+				  strerror(-r));
 	segment_wake_all(&gone->view);
 	same.lanes = geometry->lanes;
 	same.lane_size = (uint64_t)geometry->blocks * BLOCK_SIZE;
@@ -183,8 +197,10 @@ static int directory_is_held(int fd, const struct sys *sys, const char *path)
 	const ssize_t size = sys->pread(fd, holder, sizeof(holder) - 1, 0);
 
 	holder[size > 0 ? strcspn(holder, "\n") : 0] = '\0';
-	return reason_set(-EAGAIN, "directory \"%s\": another writer has it (%s); stop it first, or choose "
-				   "another directory", path, *holder ? holder : "unknown");
+	return reason_set(-EAGAIN,
+			  "directory \"%s\": another writer has it (%s); stop it first, or choose "
+			  "another directory",
+			  path, *holder ? holder : "unknown");
 }
 
 /* The holder's name for who comes second; nobody decides by it. */
@@ -200,7 +216,8 @@ static void name_holder(const struct sys *sys, int fd, const char *ring)
 static int lock_directory(const struct sys *sys, int dir, const char *path, const char *ring,
 			  int *ret_lock)
 {
-	const int fd = sys->openat(dir, HOLD_LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	const int fd =
+		sys->openat(dir, HOLD_LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
 	int r = fd;
 
 	if (fd >= 0)
@@ -229,7 +246,8 @@ int hold_directory(const struct sys *sys, const char *path, const char *ring, bo
 		return reason_set(r, "directory \"%s\": cannot make it: %s", path, strerror(-r));
 	dir = sys->open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	if (dir < 0)
-		return reason_set(dir, "directory \"%s\": cannot open it: %s", path, strerror(-dir));
+		return reason_set(dir, "directory \"%s\": cannot open it: %s", path,
+				  strerror(-dir));
 	r = roll_check_directory(sys, dir, path);
 	if (r == 0)
 		r = lock_directory(sys, dir, path, ring, ret_lock);

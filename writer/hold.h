@@ -12,6 +12,9 @@
 
 #define HOLD_LOCK_NAME "lock"
 
+/* Is there something under the ring's name? */
+bool hold_ring_exists(const struct sys *sys, const struct config *config);
+
 /**
  * hold_ring() - open the ring, or make it as configured, and become its writer.
  * @ret: heap memory; end with hold_release().

@@ -23,7 +23,7 @@
 enum io_backend { IO_NONE = 0, IO_URING = 1, IO_PWRITE = 2 };
 
 enum {
-	IO_BUFFERS = 16,	    /* pages in flight at most */
+	IO_BUFFERS = 16, /* pages in flight at most */
 	IO_BUFFER_SIZE = 256 * 1024,
 };
 
@@ -60,7 +60,7 @@ enum io_choice { IO_CHOOSE_AUTO, IO_CHOOSE_URING, IO_CHOOSE_PWRITE };
  * Return: 0; -ENOSYS or -EPERM with IO_CHOOSE_URING where io_uring is refused; -ENOMEM; -errno.
  */
 int io_open(enum io_choice choice, struct io **ret, const char **ret_why);
-int io_uring_open(struct io **ret); /* io_uring.c  */
+int io_uring_open(struct io **ret);  /* io_uring.c  */
 int io_pwrite_open(struct io **ret); /* io_pwrite.c */
 
 /* Closes after the last submission was reaped (asserted). NULL is fine. */

@@ -56,8 +56,10 @@ static int open_io(struct writer *writer)
 	const int r = io_open(writer->config->io, &writer->io, &why);
 
 	if (r < 0 && writer->config->io == IO_CHOOSE_URING)
-		return reason_set(-EOPNOTSUPP, "--io uring: the kernel or a sandbox refuses it: %s; take "
-					       "--io auto or pwrite", strerror(-r));
+		return reason_set(-EOPNOTSUPP,
+				  "--io uring: the kernel or a sandbox refuses it: %s; take "
+				  "--io auto or pwrite",
+				  strerror(-r));
 	if (r < 0)
 		return reason_set(r, "cannot open the disk back end: %s", strerror(-r));
 	if (why)
@@ -98,9 +100,11 @@ static int adopt(struct writer *writer)
 		       writer->ring->writer->log_path);
 	r = hold_directory(writer->sys, path, writer->config->ring, false, &dir, &lock);
 	if (r == -ENOENT) {
-		(void)fprintf(stderr,
-			      "shmlog-writer: the ring's log %s is gone: going on without it; the last "
-			      "records that it took may be written twice\n", path);
+		(void)fprintf(
+			stderr,
+			"shmlog-writer: the ring's log %s is gone: going on without it; the last "
+			"records that it took may be written twice\n",
+			path);
 		return 0;
 	}
 	if (r < 0)
@@ -121,10 +125,12 @@ static int check_log(struct writer *writer, uint64_t log_id, const char *path)
 		return 0;
 	if (writer->config->adopt)
 		return adopt(writer);
-	return reason_set(-EXDEV, "directory \"%s\": ring \"%s\" was last drained into %s, and that writer "
-				  "did not end cleanly; use that directory, or --adopt to recover it and go "
-				  "on here", path, writer->config->ring,
-			  writer->ring->writer->log_path);
+	return reason_set(
+		-EXDEV,
+		"directory \"%s\": ring \"%s\" was last drained into %s, and that writer "
+		"did not end cleanly; use that directory, or --adopt to recover it and go "
+		"on here",
+		path, writer->config->ring, writer->ring->writer->log_path);
 }
 
 /* ---- start ---- */
@@ -144,15 +150,17 @@ static void tell_recovery(const struct recovery *recovery)
 {
 	if (recovery->sealed)
 		(void)fprintf(stderr,
-			      "shmlog-writer: recovered: sealed %u files, %llu bytes set aside, %llu pages "
-			      "missing\n", recovery->sealed, (unsigned long long)recovery->cut,
+			      "shmlog-writer: recovered: sealed %u files, %llu bytes set aside, "
+			      "%llu pages "
+			      "missing\n",
+			      recovery->sealed, (unsigned long long)recovery->cut,
 			      (unsigned long long)recovery->missing);
 }
 
 static int recover(struct writer *writer, const char *path, struct recovery *recovery)
 {
 	uint64_t log_id;
-	bool is_older, continues;
+	bool continues;
 	int r = recover_log_id(writer->sys, writer->dir, &log_id);
 
 	if (r < 0)
@@ -160,11 +168,10 @@ static int recover(struct writer *writer, const char *path, struct recovery *rec
 	r = check_log(writer, log_id, path);
 	if (r < 0)
 		return r;
-	/* What this ring left in a log before its last one is older than what the ring itself says. */
-	is_older = log_id != 0 && log_id != writer->ring->writer->log_id;
-	r = recover_log(&writer->roll, is_older ? NULL : writer->ring, recovery);
+	r = recover_log(&writer->roll, writer->ring, recovery);
 	if (r < 0)
 		return r;
+	/* Only the log that spoke for the ring so far can be missing something of it. */
 	continues = log_id != 0 && log_id == writer->ring->writer->log_id;
 	if (recovery->log_id == 0)
 		r = new_log_id(writer, path, &recovery->log_id);
@@ -195,20 +202,45 @@ static int run_in_directory(struct writer *writer, const char *path)
 	return r;
 }
 
-static int run_with_ring(struct writer *writer)
+static int hold_log(struct writer *writer)
 {
-	char path[PATH_MAX];
-	int r = hold_directory(writer->sys, writer->config->directory, writer->config->ring, true,
-			       &writer->dir, &writer->dir_lock);
+	return hold_directory(writer->sys, writer->config->directory, writer->config->ring, true,
+			      &writer->dir, &writer->dir_lock);
+}
+
+/* Whatever exists already is held first: what cannot be held leaves nothing new behind. */
+static int hold_both(struct writer *writer)
+{
+	const bool is_ring_first =
+		writer->config->once || hold_ring_exists(writer->sys, writer->config);
+	int r = is_ring_first ? hold_ring(writer->sys, writer->config, &writer->ring)
+			      : hold_log(writer);
 
 	if (r < 0)
 		return r;
+	return is_ring_first ? hold_log(writer)
+			     : hold_ring(writer->sys, writer->config, &writer->ring);
+}
+
+static int run_holding(struct writer *writer)
+{
+	char path[PATH_MAX];
+
 	if (!realpath(writer->config->directory, path))
 		(void)snprintf(path, sizeof(path), "%s", writer->config->directory);
-	r = run_in_directory(writer, path);
-	(void)writer->sys->close(writer->dir_lock);
-	(void)writer->sys->close(writer->dir);
-	return r;
+	return run_in_directory(writer, path);
+}
+
+static void release_all(struct writer *writer)
+{
+	for (unsigned i = 0; i + 1 < writer->ring_count; i++)
+		hold_release(writer->rings[i]);
+	if (writer->ring)
+		hold_release(writer->ring);
+	if (writer->dir_lock >= 0)
+		(void)writer->sys->close(writer->dir_lock);
+	if (writer->dir >= 0)
+		(void)writer->sys->close(writer->dir);
 }
 
 static void pin(int cpu)
@@ -226,17 +258,14 @@ static void pin(int cpu)
 
 static int run(struct config *config)
 {
-	struct writer writer = { .sys = &sys_real, .config = config };
+	struct writer writer = { .sys = &sys_real, .config = config, .dir = -1, .dir_lock = -1 };
 	int r;
 
 	pin(config->cpu);
-	r = hold_ring(writer.sys, config, &writer.ring);
-	if (r < 0)
-		return r;
-	r = run_with_ring(&writer);
-	for (unsigned i = 0; i + 1 < writer.ring_count; i++)
-		hold_release(writer.rings[i]);
-	hold_release(writer.ring);
+	r = hold_both(&writer);
+	if (r == 0)
+		r = run_holding(&writer);
+	release_all(&writer);
 	return r;
 }
 

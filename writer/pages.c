@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 enum {
-	RETRY_MS = 500,	     /* a full disk is asked again this often                    */
-	FAILURES_MAX = 5,    /* files in a row that take no page at all: give up         */
+	RETRY_MS = 500,   /* a full disk is asked again this often                    */
+	FAILURES_MAX = 5, /* files in a row that take no page at all: give up         */
 };
 
 /* The tags of page writes are their buffers' numbers; IO_BUFFERS is the writer's. */
@@ -93,7 +93,8 @@ struct page_slot *pages_fill(struct pages *pages, struct drain *drain)
 	if (!slot)
 		return NULL;
 	if (!pages->filling)
-		page_begin(&slot->builder, io_buffer(pages->io, slot_index(pages, slot)), PAGE_DATA);
+		page_begin(&slot->builder, io_buffer(pages->io, slot_index(pages, slot)),
+			   PAGE_DATA);
 	slot->state = PAGE_FILLING;
 	slot->is_file_page = false;
 	slot->drain = drain;
@@ -135,7 +136,8 @@ static void place(struct pages *pages, struct page_slot *slot)
 static bool submit(struct pages *pages, struct page_slot *slot)
 {
 	const unsigned index = slot_index(pages, slot);
-	const int r = io_write(pages->io, pages->file->fd, index, slot->length, slot->offset, index);
+	const int r =
+		io_write(pages->io, pages->file->fd, index, slot->length, slot->offset, index);
 
 	if (r < 0) {
 		tell(pages, "cannot submit a write, trying again", strerror(-r));
@@ -362,8 +364,7 @@ static bool sync_last(struct pages *pages)
 		return false;
 	if (pages->is_last_synced || !pages->file || !drain_is_unsynced(pages->ring))
 		return true;
-	pages->is_last_sync_in_flight =
-		io_sync(pages->io, pages->file->fd, TAG_LAST_SYNC) == 0;
+	pages->is_last_sync_in_flight = io_sync(pages->io, pages->file->fd, TAG_LAST_SYNC) == 0;
 	return false;
 }
 
@@ -429,8 +430,7 @@ static void page_written(struct pages *pages, struct page_slot *slot, int error)
 	slot->state = PAGE_COMPLETE;
 	if (!first_in_state(pages, PAGE_PLACED))
 		leave_stall(pages);
-	while (!pages->is_poisoned && pages->order_count &&
-	       pages->order[0]->state == PAGE_COMPLETE)
+	while (!pages->is_poisoned && pages->order_count && pages->order[0]->state == PAGE_COMPLETE)
 		complete_first(pages);
 }
 

@@ -15,8 +15,8 @@
  * I3. A FILE page is placed only when every page before it is complete. Its table is the state as
  *     of the last of them.
  * I4. One buffer is kept for FILE pages.
- * I5. A file is left only sealed, or after a sync of what is complete in it: so a sync of the current
- *     file makes everything before it durable, too.
+ * I5. A file is left only sealed, or after a sync of what is complete in it: so a sync of the
+ * current file makes everything before it durable, too.
  */
 #ifndef SHMLOG_WRITER_PAGES_H
 #define SHMLOG_WRITER_PAGES_H
@@ -25,7 +25,14 @@
 #include "drain.h"
 #include "janitor.h"
 
-enum page_state { PAGE_FREE, PAGE_FILLING, PAGE_CLOSED, PAGE_PLACED, PAGE_IN_FLIGHT, PAGE_COMPLETE };
+enum page_state {
+	PAGE_FREE,
+	PAGE_FILLING,
+	PAGE_CLOSED,
+	PAGE_PLACED,
+	PAGE_IN_FLIGHT,
+	PAGE_COMPLETE
+};
 
 struct page_slot {
 	enum page_state state;
@@ -53,22 +60,22 @@ struct pages {
 	struct wfile *file;    /* being written; NULL = the next page begins one             */
 	struct wfile *ahead;   /* made, or being made                                        */
 	bool is_ahead_ready;
-	int64_t file_began;	/* CLOCK_MONOTONIC                                           */
-	uint64_t page_next;	/* number that the next page placed will have                */
+	int64_t file_began; /* CLOCK_MONOTONIC                                           */
+	uint64_t page_next; /* number that the next page placed will have                */
 	uint64_t log_id;
 	uint64_t previous_file_no;
 	uint64_t previous_checksum;
-	uint64_t closed_count;	  /* DATA pages closed and completed, ever: barriers for     */
+	uint64_t closed_count;    /* DATA pages closed and completed, ever: barriers for     */
 	uint64_t completed_count; /* who waits for what was published before               */
 	unsigned seals_submitted;
 	unsigned seals_done;
-	bool is_stalled;   /* no room: the first page waits until `retry_at`                 */
-	bool is_poisoned;  /* the file is to be given up as soon as nothing is in flight     */
+	bool is_stalled;  /* no room: the first page waits until `retry_at`                 */
+	bool is_poisoned; /* the file is to be given up as soon as nothing is in flight     */
 	bool is_last_sync_in_flight; /* ... after one sync of what is complete in it         */
 	bool is_last_synced;
 	bool is_rolling;   /* the file is to end as soon as nothing is under way             */
 	unsigned failures; /* files given up in a row without one complete page              */
-	int fatal;	   /* -errno: no file can be written at all                          */
+	int fatal;         /* -errno: no file can be written at all                          */
 	int64_t retry_at;  /* CLOCK_MONOTONIC                                                */
 	int64_t make_at;   /* CLOCK_MONOTONIC; no file is made before: there was no room     */
 	char trouble[320]; /* the last trouble in words, "" once told                        */

@@ -272,7 +272,8 @@ static int look_at_all(struct recovering *recovering)
 		int r;
 
 		found->name = recovering->list.files[i];
-		r = found->name.state == LOGFILE_COMPRESSED ? 0 : read_first_page(recovering, found);
+		r = found->name.state == LOGFILE_COMPRESSED ? 0
+							    : read_first_page(recovering, found);
 		if (r < 0)
 			return r;
 	}
@@ -484,7 +485,8 @@ static int list_files(struct recovering *recovering)
 	int r = logdir_list(recovering->sys, recovering->roll->dir, &recovering->list);
 
 	if (r < 0)
-		return reason_set(r, "%s: cannot list it: %s", recovering->roll->path, strerror(-r));
+		return reason_set(r, "%s: cannot list it: %s", recovering->roll->path,
+				  strerror(-r));
 	recovering->found = calloc(recovering->list.count + 1, sizeof(*recovering->found));
 	recovering->buffer = aligned_alloc(PAGE_ALIGN, PAGE_MAX);
 	if (recovering->found && recovering->buffer)
@@ -501,7 +503,9 @@ static void end_recovering(struct recovering *recovering)
 
 int recover_log(struct roll *roll, struct drain *ring, struct recovery *ret)
 {
-	struct recovering recovering = { .sys = roll->sys, .roll = roll, .ring = ring, .result = ret };
+	struct recovering recovering = {
+		.sys = roll->sys, .roll = roll, .ring = ring, .result = ret
+	};
 	int r;
 
 	*ret = (struct recovery){ .page_next = 1 };

@@ -22,9 +22,9 @@ struct recovery {
 	uint64_t previous_file_no;
 	uint64_t previous_checksum;
 	struct roll_volume volume;
-	unsigned sealed;   /* files that this recovery sealed                               */
-	uint64_t missing;  /* pages known to be lost                                        */
-	uint64_t cut;	   /* bytes set aside                                               */
+	unsigned sealed;  /* files that this recovery sealed                               */
+	uint64_t missing; /* pages known to be lost                                        */
+	uint64_t cut;     /* bytes set aside                                               */
 };
 
 /**

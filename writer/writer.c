@@ -15,10 +15,10 @@
 #include "hold.h"
 
 enum {
-	POLL_US = 500,	    /* between looks while the disk is at work                    */
-	NAP_MAX_MS = 100,   /* between looks at the signals                               */
-	CHECK_MS = 1000,    /* between looks at what changes rarely                       */
-	HANG_MS = 10000,    /* without any answer of the disk when stopping               */
+	POLL_US = 500,    /* between looks while the disk is at work                    */
+	NAP_MAX_MS = 100, /* between looks at the signals                               */
+	CHECK_MS = 1000,  /* between looks at what changes rarely                       */
+	HANG_MS = 10000,  /* without any answer of the disk when stopping               */
 };
 
 static int64_t now_ns(const struct writer *writer)
@@ -211,8 +211,7 @@ static void set_durable(struct writer *writer)
 
 static void apply_snapshot(struct writer *writer)
 {
-	if (!writer->is_snapshot_held ||
-	    (int)(writer->pages.seals_done - writer->sync_seals) < 0)
+	if (!writer->is_snapshot_held || (int)(writer->pages.seals_done - writer->sync_seals) < 0)
 		return;
 	writer->is_snapshot_held = false;
 	if (writer->sync_barrier >= writer->sync_request.barrier)
@@ -323,14 +322,16 @@ void writer_enter_ring(struct writer *writer, struct drain *ring, uint64_t log_i
 	store_relaxed_u32(&status->sleeping, 0);
 	writer->ring = ring;
 	writer->rings[writer->ring_count++] = ring;
-	store_release(&writer->wake_address, (uintptr_t)ring); /* MO wake_address:A -> wake_address:B */
+	store_release(&writer->wake_address,
+		      (uintptr_t)ring); /* MO wake_address:A -> wake_address:B */
 }
 
 static void open_successor(struct writer *writer)
 {
 	struct drain *fresh = NULL;
 
-	if (writer->ring_count == RINGS_MAX || writer->is_sync_in_flight || writer->is_snapshot_held)
+	if (writer->ring_count == RINGS_MAX || writer->is_sync_in_flight ||
+	    writer->is_snapshot_held)
 		return; /* asked again soon */
 	if (hold_successor(writer->sys, writer->config, writer->ring, &fresh) < 0) {
 		say(reason_get());
@@ -347,8 +348,7 @@ static void open_successor(struct writer *writer)
 /* A removed ring goes when nobody can store into it and nothing is left of it. */
 static bool is_over(const struct writer *writer, const struct drain *old)
 {
-	return !drain_has_users(old) && drain_backlog(old) == 0 &&
-	       !pages_hold(&writer->pages, old);
+	return !drain_has_users(old) && drain_backlog(old) == 0 && !pages_hold(&writer->pages, old);
 }
 
 static void close_old(struct writer *writer)
@@ -387,7 +387,8 @@ static void print_status(const struct writer *writer)
 	const struct writer_status *status = writer->ring->writer;
 
 	(void)fprintf(stderr,
-		      "shmlog-writer: ring %s, %llu records taken, %llu lost, %llu abandoned; %llu pages, "
+		      "shmlog-writer: ring %s, %llu records taken, %llu lost, %llu abandoned; %llu "
+		      "pages, "
 		      "%llu bytes, %llu files written; %u pages under way; %s\n",
 		      writer->ring->segment.name, (unsigned long long)writer->ring->total_records,
 		      (unsigned long long)writer->ring->total_lost,
@@ -405,7 +406,7 @@ static void ask_self(struct writer *writer, bool sync)
 
 	if (sync)
 		(void)add_seq_cst_u32(&doorbell->sync_requests, 1); /* MO request:A -> request:B */
-	(void)add_seq_cst_u32(&doorbell->rotate_requests, 1); /* MO request:A -> request:B */
+	(void)add_seq_cst_u32(&doorbell->rotate_requests, 1);       /* MO request:A -> request:B */
 }
 
 static void stop(struct writer *writer)
@@ -443,7 +444,8 @@ static void take_signals(struct writer *writer)
 
 static uint32_t rings_now(const struct writer *writer)
 {
-	return load_seq_cst_u32(&writer->ring->doorbell->rings); /* MO writer_sleep:B <- doorbell_ring:A */
+	return load_seq_cst_u32(
+		&writer->ring->doorbell->rings); /* MO writer_sleep:B <- doorbell_ring:A */
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -567,7 +569,8 @@ static void round_trip(struct writer *writer)
 	take_signals(writer);
 	hear_doorbell(writer);
 	asked = take_up_requests(writer) || is_any_uncovered(writer);
-	if (asked || is_worth_a_pass(writer) || (writer->pages.filling_since && is_flush_due(writer)))
+	if (asked || is_worth_a_pass(writer) ||
+	    (writer->pages.filling_since && is_flush_due(writer)))
 		look(writer, asked);
 	turn(writer, 0);
 	check_rarely(writer);
@@ -684,7 +687,8 @@ static int end(struct writer *writer)
 		return reason_set(pages->fatal, "%s: %s; what was published waits in the ring",
 				  writer->config->directory, writer->told);
 	if (pages->is_stalled)
-		return reason_set(-ENOSPC, "%s: no room on disk; what was published waits in the ring",
+		return reason_set(-ENOSPC,
+				  "%s: no room on disk; what was published waits in the ring",
 				  writer->config->directory);
 	return 0;
 }
@@ -694,7 +698,8 @@ static int end(struct writer *writer)
 static void wake(void *argument)
 {
 	const struct writer *writer = argument;
-	const uint64_t address = load_acquire(&writer->wake_address); /* MO wake_address:B <- wake_address:A */
+	const uint64_t address =
+		load_acquire(&writer->wake_address); /* MO wake_address:B <- wake_address:A */
 	const struct drain *ring = (const void *)(uintptr_t)address;
 
 	doorbell_ring(writer->sys, ring->doorbell, ring->writer);

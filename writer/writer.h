@@ -15,11 +15,11 @@ enum { RINGS_MAX = 4 };
 
 /* One request counter of the doorbell, and how far it is served. */
 struct request {
-	uint32_t asked;	    /* the number that is being served             */
+	uint32_t asked; /* the number that is being served             */
 	bool is_active;
-	uint64_t barrier;   /* pages closed when it was taken up           */
-	bool is_synced;	    /* sync: one that covers the barrier is done   */
-	bool is_rolled;	    /* rotate: the file is to end, or there is none */
+	uint64_t barrier; /* pages closed when it was taken up           */
+	bool is_synced;   /* sync: one that covers the barrier is done   */
+	bool is_rolled;   /* rotate: the file is to end, or there is none */
 };
 
 struct writer {
@@ -34,22 +34,22 @@ struct writer {
 	struct drain *rings[RINGS_MAX]; /* before it: removed ones that are not drained yet  */
 	unsigned ring_count;
 	struct shared_u64 wake_address; /* the ring whose doorbell the second thread rings   */
-	int dir;	    /* the log directory                                            */
-	int dir_lock;	    /* descriptor that holds its lock                               */
-	int signals;	    /* signalfd                                                     */
+	int dir;      /* the log directory                                            */
+	int dir_lock; /* descriptor that holds its lock                               */
+	int signals;  /* signalfd                                                     */
 	struct request drain_request, sync_request, rotate_request;
 	uint32_t rings_seen; /* doorbell at the last look                                   */
 	bool is_rung;
-	int64_t next_flush;   /* CLOCK_MONOTONIC                                             */
+	int64_t next_flush; /* CLOCK_MONOTONIC                                             */
 	int64_t next_sync;
-	int64_t next_check;   /* of the ring's name, quarantined lanes                       */
+	int64_t next_check; /* of the ring's name, quarantined lanes                       */
 	bool is_sync_wanted;
 	bool is_sync_in_flight;
 	uint64_t sync_barrier; /* pages completed when the sync was submitted                */
 	unsigned sync_seals;   /* seals submitted by then: they must be done, too            */
 	bool is_snapshot_held; /* synced, but an older file is not sealed yet                */
 	struct drain_snapshot snapshots[RINGS_MAX]; /* of `rings`                            */
-	int stop_signals;	  /* TERM and INT so far                                     */
+	int stop_signals; /* TERM and INT so far                                     */
 	int64_t stop_deadline;
 	char told[320]; /* the last trouble that was printed                                 */
 };

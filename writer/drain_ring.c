@@ -1,0 +1,467 @@
+/*
+ * drain_ring.c - the ring's side of the drain: open, move on, reset, restart. See drain.h.
+ *
+ * Everything that the writer stores into a segment is stored here, but the quarantine mark.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "drain_private.h"
+
+/* ---- open ---- */
+
+static int map_words(struct drain *drain)
+{
+	const struct geometry *geometry = &drain->segment.geometry;
+	const int fd = drain->segment.fd;
+	void *status, *doorbell;
+	int r = segment_view(&drain->segment, &drain->view);
+
+	if (r < 0)
+		return r;
+	r = segment_map(&drain->segment, fd, geometry->status_offset,
+			geometry->owners_offset - geometry->status_offset, true, &status);
+	if (r < 0)
+		return r;
+	drain->writer = status;
+	r = segment_map(&drain->segment, fd, geometry->doorbell_offset, RING_PAGE, true, &doorbell);
+	if (r == 0)
+		drain->doorbell = doorbell;
+	return r;
+}
+
+/* What the segment says is a start; what the disk says comes on top (drain_restore_page). */
+static void init_slot(struct drain *drain, struct drain_slot *slot)
+{
+	slot->kept = (struct slot_state){ 0 };
+	copy_counters(slot->kept.marked, status_marked(drain, slot));
+	for (size_t i = 0; i < LOSS_REASONS; i++)
+		drain->total_lost += slot->kept.marked[i];
+	if (slot->lane == LANE_UNBOUND) {
+		slot->now = slot->kept;
+		return;
+	}
+	slot->kept.source = *status_source(drain, slot);
+	slot->kept.source.name[SOURCE_NAME_SIZE - 1] = '\0';
+	slot->kept.source.lane = slot->lane;
+	slot->kept.source.owner = slot->owner;
+	slot->kept.has_source = slot->kept.source.pid != 0;
+	if (slot->lane == 0)
+		slot->kept.records =
+			load_relaxed(&owner_status_at(drain, slot->owner)->records_released);
+	slot->now = slot->kept; /* until the disk has spoken: see restore_slot() */
+}
+
+static void init_lane(struct drain *drain, uint32_t lane_no)
+{
+	struct drain_lane *lane = &drain->lanes[lane_no];
+
+	view_lane(&drain->view, lane_no, &lane->lane);
+	lane->status = lane_status_at(drain, lane_no);
+	lane->page = view_lane_page(&drain->view, lane_no);
+	lane->slot.lane = (uint16_t)lane_no;
+	lane->is_quarantined = load_relaxed_u32(&lane->status->quarantine) != 0;
+	drain->total_records += load_relaxed(&lane->status->records_released);
+	drain->total_abandoned += load_relaxed(&lane->status->abandoned);
+	if (lane_no)
+		init_slot(drain, &lane->slot);
+}
+
+int drain_open(struct drain *drain, const struct segment *segment)
+{
+	const struct geometry *geometry = &segment->geometry;
+	int r;
+
+	*drain = (struct drain){ .sys = segment->sys, .segment = *segment };
+	r = map_words(drain);
+	if (r < 0) {
+		drain_close(drain);
+		return reason_set(r, "ring \"%s\": cannot map it: %s", segment->name, strerror(-r));
+	}
+	drain->created =
+		(struct clock_sample){ geometry->created_ticks, geometry->created_boottime_ns,
+				       geometry->created_realtime_ns };
+	for (uint32_t lane = 0; lane < geometry->lanes; lane++)
+		init_lane(drain, lane);
+	for (uint32_t owner = 0; owner < OWNER_IDS; owner++) {
+		drain->owners[owner].owner = (uint16_t)owner;
+		init_slot(drain, &drain->owners[owner]);
+	}
+	drain->unbound.lane = LANE_UNBOUND;
+	init_slot(drain, &drain->unbound);
+	return 0;
+}
+
+void drain_close(struct drain *drain)
+{
+	const struct geometry *geometry = &drain->segment.geometry;
+
+	if (drain->view.base)
+		segment_view_close(&drain->view);
+	if (drain->writer)
+		(void)drain->sys->unmap(drain->writer,
+					geometry->owners_offset - geometry->status_offset);
+	if (drain->doorbell)
+		(void)drain->sys->unmap(drain->doorbell, RING_PAGE);
+	drain->writer = NULL;
+	drain->doorbell = NULL;
+	segment_close(&drain->segment);
+}
+
+/* ---- moving on ---- */
+
+/* Everybody who sleeps on the lane looks again. `waiters` may have been left by a dead thread: that
+ * costs a futex call and nothing else. */
+static void announce(struct drain *drain, struct drain_lane *lane)
+{
+	(void)add_seq_cst_u32(&lane->status->moved, 1);  /* MO moved:A -> moved:B */
+	if (load_seq_cst_u32(&lane->page->waiters) != 0) /* MO waiters:B <- waiters:A */
+		(void)drain->sys->futex_wake(&lane->status->moved.raw);
+}
+
+static void release(struct drain_lane *lane, const struct progress *progress)
+{
+	store_relaxed(&lane->status->records_released, progress->records);
+	store_release(&lane->status->released, progress->position); /* MO release:A -> reuse:B */
+}
+
+static void set_written(struct drain *drain, struct drain_lane *lane,
+			const struct progress *progress)
+{
+	if (progress->position == lane->written.position)
+		return;
+	lane->written = *progress;
+	store_relaxed(&lane->status->records_written, progress->records);
+	store_relaxed(&lane->status->abandoned, lane->abandoned_kept);
+	store_seq_cst(&lane->status->written, progress->position); /* MO progress:A -> progress:B */
+	if (!drain->release_durable)
+		release(lane, progress);
+	announce(drain, lane);
+}
+
+static void set_durable(struct drain *drain, struct drain_lane *lane,
+			const struct progress *progress)
+{
+	if (progress->position == lane->durable.position)
+		return;
+	lane->durable = *progress;
+	store_relaxed(&lane->status->records_durable, progress->records);
+	store_seq_cst(&lane->status->durable, progress->position); /* MO progress:A -> progress:B */
+	if (drain->release_durable)
+		release(lane, progress);
+	announce(drain, lane);
+}
+
+static void release_cursor(struct drain *drain, const struct cursor_entry *entry)
+{
+	struct drain_lane *lane = &drain->lanes[entry->header.lane];
+	const struct progress progress = { entry->position, entry->records };
+
+	assert(lane->pages_under_way > 0);
+	lane->pages_under_way--;
+	lane->abandoned_kept = entry->abandoned;
+	set_written(drain, lane, &progress);
+}
+
+static void keep_marked(struct drain *drain, const struct marked_entry *entry)
+{
+	struct drain_slot *slot = slot_named(drain, entry->header.lane, entry->header.owner);
+
+	if (!slot || entry->header.size < sizeof(*entry))
+		return;
+	memcpy(slot->kept.marked, entry->marked, sizeof(entry->marked));
+	slot->kept.records = entry->records;
+}
+
+static void keep_source(struct drain *drain, const struct source_payload *source)
+{
+	struct drain_slot *slot = slot_named(drain, source->lane, source->owner);
+
+	if (!slot || slot == &drain->unbound)
+		return;
+	slot->kept.source = *source;
+	slot->kept.has_source = true;
+}
+
+/* Show others what is kept of a slot. */
+static void export_slot(struct drain *drain, const struct drain_slot *slot)
+{
+	struct shared_u64 *marked = status_marked(drain, slot);
+
+	for (size_t i = 0; i < LOSS_REASONS; i++)
+		store_relaxed(&marked[i], slot->kept.marked[i]);
+	if (slot->lane == 0)
+		store_relaxed(&owner_status_at(drain, slot->owner)->records_released,
+			      slot->kept.records);
+	if (slot->kept.has_source)
+		*status_source(drain, slot) = slot->kept.source;
+}
+
+/* SOURCE records of a page of our own, in order. */
+static void keep_sources(struct drain *drain, const void *page)
+{
+	struct page_cursor cursor = { 0 };
+	struct record_header header;
+	struct source_payload source;
+	const void *payload;
+
+	while (page_next_record(page, &cursor, &header, &payload) > 0) {
+		if (header.kind != RECORD_SOURCE || header.length != sizeof(source))
+			continue;
+		memcpy(&source, payload, sizeof(source));
+		keep_source(drain, &source);
+	}
+}
+
+static void release_slot(struct drain *drain, const struct marked_entry *entry)
+{
+	keep_marked(drain, entry);
+	export_slot(drain, slot_named(drain, entry->header.lane, entry->header.owner));
+}
+
+void drain_release(struct drain *drain, const void *page)
+{
+	struct page_cursor cursor = { 0 };
+	const struct entry_header *entry;
+
+	keep_sources(drain, page);
+	while (page_next_entry(page, &cursor, &entry) > 0) {
+		if (entry->type == ENTRY_CURSOR)
+			release_cursor(drain, (const void *)entry);
+		else if (entry->type == ENTRY_MARKED)
+			release_slot(drain, (const void *)entry);
+	}
+	drain_settle(drain);
+}
+
+void drain_settle(struct drain *drain)
+{
+	for (uint32_t i = 0; i < lane_count(drain); i++) {
+		struct drain_lane *lane = &drain->lanes[i];
+		const bool is_durable = lane->durable.position == lane->written.position;
+
+		if (lane->is_touched || lane->pages_under_way ||
+		    lane->taken.position == lane->written.position)
+			continue;
+		lane->abandoned_kept = lane->abandoned;
+		set_written(drain, lane, &lane->taken);
+		if (is_durable)
+			set_durable(drain, lane, &lane->taken);
+	}
+}
+
+void drain_snapshot(const struct drain *drain, struct drain_snapshot *ret)
+{
+	for (uint32_t i = 0; i < lane_count(drain); i++)
+		ret->lanes[i] = drain->lanes[i].written;
+}
+
+void drain_set_durable(struct drain *drain, const struct drain_snapshot *snapshot)
+{
+	for (uint32_t i = 0; i < lane_count(drain); i++)
+		if (snapshot->lanes[i].position > drain->lanes[i].durable.position)
+			set_durable(drain, &drain->lanes[i], &snapshot->lanes[i]);
+	drain_settle(drain);
+}
+
+bool drain_is_unsynced(const struct drain *drain)
+{
+	for (uint32_t i = 0; i < lane_count(drain); i++)
+		if (drain->lanes[i].durable.position != drain->lanes[i].written.position)
+			return true;
+	return false;
+}
+
+void drain_count_unsynced(struct drain *drain)
+{
+	for (uint32_t i = 0; i < lane_count(drain); i++) {
+		struct drain_lane *lane = &drain->lanes[i];
+		const uint64_t lost = lane->written.records - lane->durable.records;
+
+		if (lost == 0)
+			continue;
+		lane->missing[LOSS_UNSYNCED] += lost;
+		store_relaxed(&lane->status->failed, load_relaxed(&lane->status->failed) + lost);
+		set_durable(drain, lane, &lane->written);
+	}
+}
+
+/* ---- quarantine ---- */
+
+static int zero_words(struct drain *drain, uint32_t lane_no)
+{
+	static const uint8_t zeros[RING_PAGE];
+	const struct geometry *geometry = &drain->segment.geometry;
+	const uint64_t lane = geometry_lane_offset(geometry, lane_no);
+	const uint64_t end = lane + geometry->blocks_offset;
+	const uint64_t hint = lane + offsetof(struct lane_page, tail_hint);
+	int r = 0;
+
+	if (drain->sys->pwrite(drain->segment.fd, zeros, 8, (off_t)hint) != 8)
+		return -EIO;
+	for (uint64_t at = lane + geometry->words_offset; r == 0 && at < end; at += RING_PAGE)
+		if (drain->sys->pwrite(drain->segment.fd, zeros, RING_PAGE, (off_t)at) != RING_PAGE)
+			r = -EIO;
+	return r;
+}
+
+/* Under all locks of the lane nobody can store into it: its words start anew, positions go on. */
+static void reset_lane(struct drain *drain, uint32_t lane_no)
+{
+	struct drain_lane *lane = &drain->lanes[lane_no];
+	const int64_t byte =
+		lane_no ? LOCK_BYTE_LANE((int64_t)lane_no) : LOCK_BYTE_OWNER(INT64_C(0));
+	const int64_t bytes = lane_no ? 1 : OWNER_IDS;
+
+	if (drain->sys->lock(drain->segment.fd, byte, bytes) < 0)
+		return;
+	if (zero_words(drain, lane_no) == 0) {
+		lane->is_quarantined = false;
+		store_release_u32(&lane->status->quarantine,
+				  0); /* MO quarantine:A -> quarantine:B */
+	}
+	(void)drain->sys->unlock(drain->segment.fd, byte, bytes);
+}
+
+void drain_reset_lanes(struct drain *drain)
+{
+	for (uint32_t i = 0; i < lane_count(drain); i++) {
+		const struct drain_lane *lane = &drain->lanes[i];
+
+		if (lane->is_quarantined && !lane->pages_under_way && !lane->is_touched &&
+		    load_relaxed(&lane->status->released) == lane->taken.position)
+			reset_lane(drain, i);
+	}
+}
+
+/* ---- questions ---- */
+
+void drain_wake_all(struct drain *drain)
+{
+	for (uint32_t i = 0; i < lane_count(drain); i++) {
+		(void)add_seq_cst_u32(&drain->lanes[i].status->moved,
+				      1); /* MO moved:A -> moved:B */
+		(void)drain->sys->futex_wake(&drain->lanes[i].status->moved.raw);
+	}
+}
+
+uint64_t drain_backlog(const struct drain *drain)
+{
+	uint64_t most = 0;
+
+	for (uint32_t i = 0; i < lane_count(drain); i++) {
+		const struct drain_lane *lane = &drain->lanes[i];
+		struct ring_survey survey;
+
+		if (lane->is_quarantined)
+			continue;
+		ring_survey(&lane->lane, lane->status, &survey);
+		if (survey.frontier > lane->taken.position)
+			most = max_u64(most, survey.frontier - lane->taken.position);
+	}
+	return most;
+}
+
+bool drain_has_users(const struct drain *drain)
+{
+	const int64_t from = LOCK_BYTE_WRITER + 1;
+
+	return drain->sys->lock_query(drain->segment.fd, from, LOCK_BYTES - 1) != 0;
+}
+
+bool drain_is_unlinked(const struct drain *drain)
+{
+	int fd;
+	const int r = segment_reopen(&drain->segment, O_RDONLY, &fd);
+
+	if (r == 0)
+		(void)drain->sys->close(fd);
+	/* Not to know (no descriptor, no permission) is to go on: a closed ring stays closed. */
+	return r == -ENOENT || r == -ESTALE || r == -ELOOP;
+}
+
+/* ---- restart ---- */
+
+static void restore_cursor(struct drain *drain, const struct cursor_entry *entry)
+{
+	struct drain_lane *lane;
+
+	if (entry->header.size < sizeof(*entry) || entry->header.lane >= lane_count(drain))
+		return;
+	lane = &drain->lanes[entry->header.lane];
+	if (entry->position < lane->taken.position)
+		return;
+	lane->taken = (struct progress){ entry->position, entry->records };
+	lane->abandoned = entry->abandoned;
+}
+
+void drain_restore_page(struct drain *drain, const void *page)
+{
+	const struct page_header *header = page;
+	struct page_cursor cursor = { 0 };
+	const struct entry_header *entry;
+
+	if (header->segment_id != drain->segment.geometry.segment_id)
+		return;
+	keep_sources(drain, page);
+	while (page_next_entry(page, &cursor, &entry) > 0) {
+		if (entry->type == ENTRY_CURSOR)
+			restore_cursor(drain, (const void *)entry);
+		else if (entry->type == ENTRY_MARKED)
+			keep_marked(drain, (const void *)entry);
+	}
+	drain->total_records = max_u64(drain->total_records, header->total_records);
+	drain->total_lost = max_u64(drain->total_lost, header->total_lost);
+	drain->total_abandoned = max_u64(drain->total_abandoned, header->total_abandoned);
+}
+
+/* The disk's word against the ring's own. Marks only grow: the larger is the newer. The rest is
+ * the ring's where the disk is behind it in this lane: an older log, or one that lost its end. */
+static void restore_slot(struct drain *drain, struct drain_slot *slot, bool is_disk_behind)
+{
+	const struct slot_state of_disk = slot->kept;
+	const struct slot_state of_ring = slot->now;
+
+	if (is_disk_behind)
+		slot->kept = of_ring;
+	for (size_t i = 0; i < LOSS_REASONS; i++)
+		slot->kept.marked[i] = max_u64(of_disk.marked[i], of_ring.marked[i]);
+	slot->now = slot->kept;
+	export_slot(drain, slot);
+}
+
+/* True: the disk is behind the ring in this lane. */
+static bool restore_lane(struct drain *drain, struct drain_lane *lane, bool log_continues)
+{
+	const struct progress ring = { load_relaxed(&lane->status->released),
+				       load_relaxed(&lane->status->records_released) };
+	const bool is_disk_behind = ring.position > lane->taken.position;
+
+	if (is_disk_behind) {
+		if (log_continues && ring.records > lane->taken.records)
+			lane->missing[LOSS_UNWRITTEN] = ring.records - lane->taken.records;
+		lane->taken = ring;
+		lane->abandoned = load_relaxed(&lane->status->abandoned);
+	}
+	lane->abandoned_kept = lane->abandoned;
+	lane->written = (struct progress){ UINT64_MAX, 0 }; /* unlike any: all words are stored */
+	lane->durable = (struct progress){ UINT64_MAX, 0 };
+	set_written(drain, lane, &lane->taken);
+	set_durable(drain, lane, &lane->taken);
+	release(lane, &lane->taken);
+	return is_disk_behind;
+}
+
+void drain_restore_end(struct drain *drain, bool log_continues)
+{
+	const bool is_behind_in_0 = restore_lane(drain, &drain->lanes[0], log_continues);
+
+	for (uint32_t owner = 0; owner < OWNER_IDS; owner++)
+		restore_slot(drain, &drain->owners[owner], is_behind_in_0);
+	for (uint32_t i = 1; i < lane_count(drain); i++)
+		restore_slot(drain, &drain->lanes[i].slot,
+			     restore_lane(drain, &drain->lanes[i], log_continues));
+	restore_slot(drain, &drain->unbound, false);
+	drain_wake_all(drain);
+}

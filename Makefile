@@ -127,7 +127,7 @@ asan: ## unit tests with the address and undefined-behaviour sanitizers
 demo: all ## the main job on real text: publish, write, read back, compare; under 30 seconds
 	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' tests/demo.sh
 
-bench: $(BENCHES) ## ratios of this machine
+bench: all $(BENCHES) ## ratios of this machine
 	$(Q)for bench in $(BENCHES); do $$bench || exit 1; done
 
 .PHONY: format clean

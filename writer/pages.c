@@ -66,6 +66,11 @@ static void leave_stall(struct pages *pages)
 	store_relaxed_u32(&pages->ring->writer->state, WRITER_RUNNING);
 }
 
+static bool is_release_durable(const struct pages *pages)
+{
+	return pages->config->release == RELEASE_DURABLE;
+}
+
 /* ---- filling ---- */
 
 static struct page_slot *take_free(struct pages *pages, unsigned keep)
@@ -128,6 +133,8 @@ static void place(struct pages *pages, struct page_slot *slot)
 	slot->stamp.salt = file->salt;
 	slot->length = page_finish(&slot->builder, &slot->stamp);
 	slot->offset = file->offset;
+	slot->is_covered = false;
+	slot->is_synced = false;
 	slot->state = PAGE_PLACED;
 	roll_add_page(file, (const void *)slot->builder.buffer, slot->builder.data_records);
 }
@@ -360,6 +367,8 @@ static void give_file_up(struct pages *pages)
 /* I5. True: what is complete in the file is durable, or counted as what may be lost. */
 static bool sync_last(struct pages *pages)
 {
+	if (is_release_durable(pages))
+		return true; /* I6: what is not synced is still in order, and moves on */
 	if (pages->is_last_sync_in_flight)
 		return false;
 	if (pages->is_last_synced || !pages->file || !drain_is_unsynced(pages->ring))
@@ -398,6 +407,17 @@ static void failed(struct pages *pages, struct page_slot *slot, int error)
 
 /* ---- completion ---- */
 
+static void release_page(const struct pages *pages, struct page_slot *slot)
+{
+	struct drain_snapshot now;
+
+	drain_release(slot->drain, slot->builder.buffer);
+	if (!is_release_durable(pages))
+		return;
+	drain_snapshot(slot->drain, &now);
+	drain_set_durable(slot->drain, &now);
+}
+
 static void complete_first(struct pages *pages)
 {
 	struct page_slot *slot = pages->order[0];
@@ -405,7 +425,7 @@ static void complete_first(struct pages *pages)
 	struct writer_status *status = pages->ring->writer;
 
 	if (!slot->is_file_page) {
-		drain_release(slot->drain, header);
+		release_page(pages, slot);
 		pages->completed_count++;
 		pages->failures = 0;
 	}
@@ -420,6 +440,19 @@ static void complete_first(struct pages *pages)
 	memmove(pages->order, pages->order + 1, pages->order_count * sizeof(*pages->order));
 }
 
+static bool is_first_done(const struct pages *pages)
+{
+	const struct page_slot *first = pages->order[0];
+
+	return first->state == PAGE_COMPLETE && (first->is_synced || !is_release_durable(pages));
+}
+
+static void complete(struct pages *pages)
+{
+	while (!pages->is_poisoned && pages->order_count && is_first_done(pages))
+		complete_first(pages);
+}
+
 static void page_written(struct pages *pages, struct page_slot *slot, int error)
 {
 	assert(slot->state == PAGE_IN_FLIGHT);
@@ -430,8 +463,37 @@ static void page_written(struct pages *pages, struct page_slot *slot, int error)
 	slot->state = PAGE_COMPLETE;
 	if (!first_in_state(pages, PAGE_PLACED))
 		leave_stall(pages);
-	while (!pages->is_poisoned && pages->order_count && pages->order[0]->state == PAGE_COMPLETE)
-		complete_first(pages);
+	complete(pages);
+}
+
+bool pages_await_sync(const struct pages *pages)
+{
+	return is_release_durable(pages) && pages->order_count &&
+	       pages->order[0]->state == PAGE_COMPLETE;
+}
+
+/* Somebody waits for the buffers, or for the end of the file. */
+bool pages_press_for_sync(const struct pages *pages)
+{
+	return pages_await_sync(pages) &&
+	       (pages->is_rolling || pages->order_count > IO_BUFFERS / 2 ||
+		pages->order[pages->order_count - 1]->state == PAGE_CLOSED);
+}
+
+void pages_sync_begun(struct pages *pages)
+{
+	for (unsigned i = 0; i < pages->order_count; i++) {
+		if (pages->order[i]->state != PAGE_COMPLETE)
+			break;
+		pages->order[i]->is_covered = true;
+	}
+}
+
+void pages_sync_done(struct pages *pages)
+{
+	for (unsigned i = 0; i < pages->order_count; i++)
+		pages->order[i]->is_synced |= pages->order[i]->is_covered;
+	complete(pages);
 }
 
 void pages_written(struct pages *pages, unsigned tag, int error)

@@ -17,6 +17,8 @@
  * I4. One buffer is kept for FILE pages.
  * I5. A file is left only sealed, or after a sync of what is complete in it: so a sync of the
  * current file makes everything before it durable, too.
+ * I6. With --release durable a page that is complete keeps its buffer and its place in the order
+ *     until a sync that began after it has succeeded: if that fails, it goes to the next file.
  */
 #ifndef SHMLOG_WRITER_PAGES_H
 #define SHMLOG_WRITER_PAGES_H
@@ -39,6 +41,8 @@ struct page_slot {
 	bool is_file_page;
 	struct page_builder builder;
 	struct page_stamp stamp;
+	bool is_covered;     /* complete when the sync that is under way began               */
+	bool is_synced;      /* ... and that succeeded                                       */
 	struct drain *drain; /* whose records it holds                                       */
 	uint64_t offset;     /* in the current file, once placed                             */
 	uint32_t length;
@@ -89,6 +93,14 @@ void pages_close(struct pages *pages);
 
 /* Do what can be done now: place and submit pages, begin and seal files. */
 void pages_pump(struct pages *pages);
+
+/* --release durable: is a complete page held back until it is synced, and should that be soon? */
+bool pages_await_sync(const struct pages *pages);
+bool pages_press_for_sync(const struct pages *pages);
+
+/* A sync of the current file begins; it has succeeded. */
+void pages_sync_begun(struct pages *pages);
+void pages_sync_done(struct pages *pages);
 
 /* Take the result of a submission of pages_pump(). @tag: a slot's number, or another above
  * IO_BUFFERS; @error as io.h says. */

@@ -178,11 +178,21 @@ static void serve_requests(struct writer *writer)
 /* The tags of page writes are their buffers' numbers. */
 enum { TAG_SYNC = IO_BUFFERS };
 
+/* With --release durable nothing is answered, rolled or ended before a sync. */
+static bool is_sync_pressing(const struct writer *writer)
+{
+	return pages_press_for_sync(&writer->pages) ||
+	       (pages_await_sync(&writer->pages) &&
+		(writer->stop_signals || writer->is_room_wanted ||
+		 writer->drain_request.is_active || writer->sync_request.is_active ||
+		 writer->rotate_request.is_active));
+}
+
 static bool is_sync_due(const struct writer *writer)
 {
 	const struct config *config = writer->config;
 
-	if (writer->is_sync_wanted)
+	if (writer->is_sync_wanted || is_sync_pressing(writer))
 		return true;
 	if (config->sync == SYNC_NONE)
 		return false;
@@ -226,7 +236,7 @@ static void begin_sync(struct writer *writer)
 
 	if (writer->is_sync_in_flight || writer->is_snapshot_held || !is_sync_due(writer))
 		return;
-	if (!is_anything_unsynced(writer) && !writer->is_sync_wanted)
+	if (!is_anything_unsynced(writer) && !pages_await_sync(pages) && !writer->is_sync_wanted)
 		return;
 	take_snapshots(writer);
 	writer->sync_barrier = pages->completed_count;
@@ -238,6 +248,7 @@ static void begin_sync(struct writer *writer)
 		apply_snapshot(writer);
 		return;
 	}
+	pages_sync_begun(pages);
 	writer->is_sync_in_flight = io_sync(writer->io, pages->file->fd, TAG_SYNC) == 0;
 }
 
@@ -245,14 +256,16 @@ static void synced(struct writer *writer, int error)
 {
 	writer->is_sync_in_flight = false;
 	if (error == 0) {
+		pages_sync_done(&writer->pages);
 		writer->is_snapshot_held = true;
 		apply_snapshot(writer);
 		return;
 	}
 	/* The kernel may have dropped what it could not write: asking again would say yes to
 	 * nothing. The file is given up. */
-	for (unsigned i = 0; i < writer->ring_count; i++)
-		drain_count_unsynced(writer->rings[i]);
+	if (writer->config->release != RELEASE_DURABLE)
+		for (unsigned i = 0; i < writer->ring_count; i++)
+			drain_count_unsynced(writer->rings[i]);
 	pages_poison(&writer->pages, strerror(-error));
 }
 
@@ -461,7 +474,8 @@ static int64_t wake_time(const struct writer *writer)
 
 	if (writer->config->mode == MODE_LOOP || pages->filling_since)
 		until = earlier(until, writer->next_flush);
-	if (writer->config->sync == SYNC_INTERVAL && is_anything_unsynced(writer))
+	if (writer->config->sync == SYNC_INTERVAL &&
+	    (is_anything_unsynced(writer) || pages_await_sync(pages)))
 		until = earlier(until, writer->next_sync);
 	if (pages->retry_at)
 		until = earlier(until, pages->retry_at);
@@ -558,8 +572,10 @@ static void look(struct writer *writer, bool must_close)
 		set_barrier(writer, &writer->sync_request);
 		set_barrier(writer, &writer->rotate_request);
 	}
-	if (writer->is_rung && writer->config->release == RELEASE_DURABLE)
-		writer->is_sync_wanted = true;
+	if (writer->is_rung)
+		writer->is_room_wanted = true;
+	else if (pages_is_idle(&writer->pages))
+		writer->is_room_wanted = false;
 }
 
 static void round_trip(struct writer *writer)

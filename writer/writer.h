@@ -44,6 +44,7 @@ struct writer {
 	int64_t next_sync;
 	int64_t next_check; /* of the ring's name, quarantined lanes                       */
 	bool is_sync_wanted;
+	bool is_room_wanted; /* --release durable: somebody has rung since pages were idle   */
 	bool is_sync_in_flight;
 	uint64_t sync_barrier; /* pages completed when the sync was submitted                */
 	unsigned sync_seals;   /* seals submitted by then: they must be done, too            */

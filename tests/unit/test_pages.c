@@ -864,6 +864,75 @@ Test(error, a_file_that_cannot_be_sealed_is_left_and_counted, .init = set_up, .f
 	expect_log_twice("a b");
 }
 
+/* ---- --release durable ---- */
+
+static void set_up_durable(void)
+{
+	set_up();
+	config.release = RELEASE_DURABLE;
+	ring.drain.release_durable = true;
+}
+
+Test(durable, a_complete_page_is_released_by_a_sync_that_began_after_it, .init = set_up_durable,
+     .fini = tear_down)
+{
+	close_page("a");
+	close_page("b");
+	pump();
+	complete(1);
+	complete(2);
+	cr_assert(ring_released(&ring, 1) == 0);
+	cr_assert(pages_await_sync(&pages));
+	pages_sync_begun(&pages);
+	complete(3);
+	pages_sync_done(&pages);
+	cr_assert(ring_released(&ring, 1) == 1, "a, but not b: it was complete too late");
+	cr_assert(load_relaxed(&ring_status(&ring, 1)->durable) == 1);
+	pages_sync_begun(&pages);
+	pages_sync_done(&pages);
+	cr_assert(ring_released(&ring, 1) == 2);
+	expect_log_twice("a b");
+}
+
+Test(durable, a_failed_sync_loses_nothing, .init = set_up_durable, .fini = tear_down)
+{
+	close_page("a");
+	pump();
+	complete(1);
+	complete(2);
+	pages_sync_begun(&pages);
+	pages_sync_done(&pages);
+	close_page("b");
+	pump();
+	complete(3);
+	pages_sync_begun(&pages);
+	pages_poison(&pages, "the sync failed");
+	pump();
+	cr_assert(is_kind(find_write(3), PAGE_FILE), "b is written again, under another number");
+	complete(3);
+	complete(4);
+	cr_assert(ring_released(&ring, 1) == 1);
+	pages_sync_begun(&pages);
+	pages_sync_done(&pages);
+	cr_assert(ring_released(&ring, 1) == 2);
+	cr_assert(load_relaxed(&ring_status(&ring, 1)->failed) == 0);
+	expect_log_twice("a b");
+}
+
+Test(durable, a_full_file_presses_for_a_sync, .init = set_up_durable, .fini = tear_down)
+{
+	for (unsigned i = 0; i < 5; i++)
+		close_large_page("x");
+	pump();
+	for (uint64_t page_no = 1; find_write(page_no); page_no++)
+		complete(page_no);
+	cr_assert(pages_press_for_sync(&pages), "the fifth waits for the next file");
+	pages_sync_begun(&pages);
+	pages_sync_done(&pages);
+	pump();
+	cr_assert(pages.file->place.file_no == 2);
+}
+
 /* ---- the end ---- */
 
 Test(finish, a_file_made_ahead_is_removed, .init = set_up, .fini = tear_down)

@@ -61,7 +61,8 @@ enum shmlog_clock {
 	SHMLOG_CLOCK_WRITER = 4     /* nothing to pay; stamped when the writer drains      */
 };
 
-/* Zero-filled (or NULL) means: attach an existing ring, level info, all defaults. */
+/* Begin with SHMLOG_OPTIONS_INIT: attach an existing ring, level info, all defaults. NULL is the
+ * same. */
 struct shmlog_options {
 	size_t size;      /* sizeof(struct shmlog_options)                                */
 	const char *name; /* of this process in the log, cut to 63 bytes; NULL: its command name */
@@ -202,7 +203,8 @@ enum shmlog_sync {
  * shmlog_sync() - wait until what this thread has published is written, or durable.
  * @what:       enum shmlog_sync.
  * @timeout_ns: < 0 waits for ever.
- * Return: 0; -ETIMEDOUT; -EIO records of this lane were lost to a failed write or sync meanwhile;
+ * Return: 0; -ETIMEDOUT; -EIO records of this lane were lost to a failed write or sync since the
+ *         thread was bound, said once;
  *         -ESHUTDOWN the ring was removed; -EINVAL; -EBADF.
  * Context: any thread; not a signal handler. Waits behind an open claim of the thread.
  */

@@ -155,6 +155,13 @@ static void remember_position(const struct binding *binding)
 	while (seen < position && !swap_relaxed(end, seen, position));
 }
 
+/* From here on, sync reports what the disk loses of this lane. */
+static void remember_failures(const struct ring_map *map, uint32_t lane_no)
+{
+	store_relaxed(&map->process->lane_failures[lane_no],
+		      load_relaxed(&map_lane_status(map, lane_no)->failed));
+}
+
 /* A slot is free for @tid when nobody, a thread that is gone, or an earlier thread with the same
  * tid holds it: that one cannot be alive either. */
 static bool slot_take(const struct ring_map *map, struct binding *binding, uint32_t tid)
@@ -307,6 +314,7 @@ static int own_lane_enter(struct binding *binding)
 	binding->short_limit = 0;
 	binding->look_at = frontier;
 	binding->is_source_told = false;
+	remember_failures(binding->map, binding->lane_no);
 	return 0;
 }
 
@@ -510,8 +518,10 @@ static int holder_get(struct ring_map *map, struct shared_holder **ret)
 	r = holder_take(map, &mine);
 	if (r < 0)
 		return r;
-	if (holder_show(shown, &mine))
+	if (holder_show(shown, &mine)) {
+		remember_failures(map, 0);
 		return 0;
+	}
 	holder_unmap(map, &mine);
 	for (int i = 0; i < 1000 && !holder_is_shown(shown); i++)
 		(void)sched_yield();

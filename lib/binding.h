@@ -89,6 +89,7 @@ struct process_state {
 	struct shared_holder holder;
 	struct shared_u64 drops[LOSS_REASONS];       /* of all threads, ended ones included */
 	struct shared_u64 lane_positions[LANES_MAX]; /* ends of what ended bindings pushed */
+	struct shared_u64 lane_failures[LANES_MAX];  /* `failed` at bind, or as sync last said */
 	struct binding bindings[BINDINGS_MAX];
 };
 

@@ -133,7 +133,6 @@ struct target {
 	uint32_t lane_no;
 	uint64_t position;
 	bool durable;
-	uint64_t failed; /* records of the lane lost to I/O errors when the wait began */
 };
 
 static bool target_reached(const struct target *target)
@@ -144,9 +143,16 @@ static bool target_reached(const struct target *target)
 	return load_seq_cst(word) >= target->position; /* MO progress:B <- progress:A */
 }
 
-static uint64_t lane_failed(const struct ring_map *map, uint32_t lane_no)
+/* Has the disk lost records of the lane since it was bound, or since that was last said? */
+static bool take_failure(const struct target *target)
 {
-	return load_relaxed(&map_lane_status(map, lane_no)->failed);
+	struct shared_u64 *said = &target->map->process->lane_failures[target->lane_no];
+	const uint64_t failed =
+		load_relaxed(&map_lane_status(target->map, target->lane_no)->failed);
+	const uint64_t old = load_relaxed(said);
+
+	store_relaxed(said, failed);
+	return failed != old;
 }
 
 /* Ask for what is missing and wait until the writer has answered, at most one slice: one that was
@@ -177,7 +183,7 @@ static bool ask(const struct target *target, int64_t deadline_ns)
 
 static int target_failure(const struct target *target, int64_t deadline_ns)
 {
-	if (lane_failed(target->map, target->lane_no) != target->failed)
+	if (take_failure(target))
 		return -EIO;
 	if (map_is_closed(target->map))
 		return -ESHUTDOWN;
@@ -201,7 +207,7 @@ static int wait_target(const struct target *target, int64_t deadline_ns)
 		if (answered) /* behind an open claim, or the disk is full: no use asking at once */
 			sleep_slice(target->map->sys, status, seen, deadline_ns);
 	}
-	return lane_failed(target->map, target->lane_no) != target->failed ? -EIO : 0;
+	return take_failure(target) ? -EIO : 0;
 }
 
 static int sync_binding(struct binding *binding, bool durable, int64_t deadline_ns)
@@ -211,7 +217,6 @@ static int sync_binding(struct binding *binding, bool durable, int64_t deadline_
 		.lane_no = binding->lane_no,
 		.position = load_relaxed(&binding->position),
 		.durable = durable,
-		.failed = lane_failed(binding->map, binding->lane_no),
 	};
 
 	return wait_target(&target, deadline_ns);
@@ -246,11 +251,9 @@ static int sync_all(const struct ring_map *map, bool durable, int64_t deadline_n
 
 	collect_positions(map->process, positions);
 	for (uint32_t lane = 0; r == 0 && lane < map->segment.geometry.lanes; lane++) {
-		const struct target target = { .map = map,
-					       .lane_no = lane,
-					       .durable = durable,
-					       .position = positions[lane],
-					       .failed = lane_failed(map, lane) };
+		const struct target target = {
+			.map = map, .lane_no = lane, .durable = durable, .position = positions[lane]
+		};
 
 		r = wait_target(&target, deadline_ns);
 	}

@@ -359,6 +359,17 @@ Test(wait, records_that_the_disk_lost_are_an_error_also_when_the_writer_has_move
 	cr_assert(sync_for(SHMLOG_SYNC_DURABLE, ever) == 0, "an old loss is not a new one");
 }
 
+Test(wait, a_loss_before_the_call_is_said_once)
+{
+	struct lane_status *status = test_lane_status(&ring, 1);
+
+	test_push(producer, "x");
+	(void)add_relaxed(&status->failed, 1);
+	store_seq_cst(&status->durable, test_frontier(&ring, 1));
+	cr_assert(sync_for(SHMLOG_SYNC_DURABLE, ever) == -EIO);
+	cr_assert(sync_for(SHMLOG_SYNC_DURABLE, ever) == 0);
+}
+
 Test(wait, the_removal_of_the_ring_ends_a_sync)
 {
 	test_push(producer, "x");

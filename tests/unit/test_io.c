@@ -96,6 +96,8 @@ static void check_write_and_sync(enum io_choice choice)
 	cr_assert(io == NULL);
 }
 
+TestSuite(io, .timeout = 60);
+
 Test(io, uring_writes_where_it_is_told_and_syncs)
 {
 	check_write_and_sync(IO_CHOOSE_URING);
@@ -172,12 +174,12 @@ static void check_reap_without_work(enum io_choice choice)
 	io_close(&io);
 }
 
-Test(io, uring_reap_with_nothing_in_flight_returns, .timeout = 10)
+Test(io, uring_reap_with_nothing_in_flight_returns)
 {
 	check_reap_without_work(IO_CHOOSE_URING);
 }
 
-Test(io, pwrite_reap_with_nothing_in_flight_returns, .timeout = 10)
+Test(io, pwrite_reap_with_nothing_in_flight_returns)
 {
 	check_reap_without_work(IO_CHOOSE_PWRITE);
 }
@@ -213,7 +215,7 @@ Test(io, pwrite_takes_no_more_than_it_can_track)
 
 /* A pipe nobody reads takes no write of a page once it is full: the wait must end by its deadline.
  */
-Test(io, uring_wait_ends_at_its_deadline, .timeout = 20)
+Test(io, uring_wait_ends_at_its_deadline)
 {
 	struct io *io = open_or_skip(IO_CHOOSE_URING);
 	struct io_result result;
@@ -242,7 +244,7 @@ static void ignore_signal(int number)
 	(void)number;
 }
 
-Test(io, uring_wait_ends_when_a_signal_comes, .timeout = 20)
+Test(io, uring_wait_ends_when_a_signal_comes)
 {
 	struct io *io = open_or_skip(IO_CHOOSE_URING);
 	const struct sigaction action = { .sa_handler = ignore_signal };

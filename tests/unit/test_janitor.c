@@ -101,6 +101,8 @@ static void begin_file(struct wfile *file, uint64_t page_no)
 	roll_add_page(file, &page, 0);
 }
 
+TestSuite(janitor, .timeout = 60);
+
 Test(janitor, makes_a_file_ahead, .init = set_up, .fini = tear_down)
 {
 	const struct wfile *file = made(1);
@@ -198,7 +200,7 @@ static void open_gate(void)
 }
 
 Test(janitor, the_drain_never_waits_for_a_disk_that_hangs, .init = set_up_hanging,
-     .fini = tear_down, .timeout = 20)
+     .fini = tear_down)
 {
 	struct janitor_job job = make_job(1);
 
@@ -211,7 +213,7 @@ Test(janitor, the_drain_never_waits_for_a_disk_that_hangs, .init = set_up_hangin
 }
 
 Test(janitor, a_full_queue_is_said_until_results_are_collected, .init = set_up_hanging,
-     .fini = tear_down, .timeout = 20)
+     .fini = tear_down)
 {
 	struct janitor_job drop = { .kind = JANITOR_DROP, .file = roll_take(&bench.roll) };
 	const struct janitor_job make = make_job(1);
@@ -227,8 +229,7 @@ Test(janitor, a_full_queue_is_said_until_results_are_collected, .init = set_up_h
 	wait_for_result();
 }
 
-Test(janitor, stopping_finishes_the_seals_that_are_queued, .init = set_up, .fini = tear_down,
-     .timeout = 20)
+Test(janitor, stopping_finishes_the_seals_that_are_queued, .init = set_up, .fini = tear_down)
 {
 	struct wfile *files[2] = { made(1), made(2) };
 
@@ -245,8 +246,7 @@ Test(janitor, stopping_finishes_the_seals_that_are_queued, .init = set_up, .fini
 	cr_assert(present("0000000001/0000000002.shmlog"));
 }
 
-Test(janitor, waiting_with_nothing_under_way_returns, .init = set_up, .fini = tear_down,
-     .timeout = 10)
+Test(janitor, waiting_with_nothing_under_way_returns, .init = set_up, .fini = tear_down)
 {
 	struct janitor_job job;
 

@@ -257,6 +257,8 @@ static void expect_same(const char *before, const char *what)
 	cr_assert(strcmp(before, after) == 0, "%s:\n%s\nnot\n%s", what, after, before);
 }
 
+TestSuite(interrupted, .timeout = 60);
+
 /* ---- nothing, or nearly ---- */
 
 Test(empty, directory_is_the_beginning_of_a_log, .init = set_up, .fini = tear_down)
@@ -955,14 +957,13 @@ static void interrupt_everywhere(bool dead)
 	cr_assert(failures > total / 2, "of %u calls only %u mattered", total, failures);
 }
 
-Test(interrupted, by_one_failing_call_it_comes_to_the_same_later, .init = set_up, .fini = tear_down,
-     .timeout = 60)
+Test(interrupted, by_one_failing_call_it_comes_to_the_same_later, .init = set_up, .fini = tear_down)
 {
 	interrupt_everywhere(false);
 }
 
 Test(interrupted, by_a_kill_at_any_call_it_comes_to_the_same_later, .init = set_up,
-     .fini = tear_down, .timeout = 60)
+     .fini = tear_down)
 {
 	interrupt_everywhere(true);
 }

@@ -182,6 +182,8 @@ static void expect_sealed(struct roll_place place, unsigned pages, uint64_t miss
 	cr_assert(size_of(place, LOGFILE_SEALED) == (off_t)(seal_offset + PAGE));
 }
 
+TestSuite(roll, .timeout = 60);
+
 /* --- Places ------------------------------------------------------------------------------- */
 
 Test(place, the_first_file_is_one_in_volume_one)
@@ -645,7 +647,7 @@ static ssize_t empty_pwrite(int fd, const void *buffer, size_t size, off_t offse
 	return 0;
 }
 
-Test(roll, a_write_of_nothing_does_not_loop, .init = set_up, .fini = tear_down, .timeout = 10)
+Test(roll, a_write_of_nothing_does_not_loop, .init = set_up, .fini = tear_down)
 {
 	struct wfile *file = made_with_pages(first_place, 1, 2);
 

@@ -196,7 +196,7 @@ void pages_seal(struct pages *pages)
 
 	assert(count_under_way(pages) == 0);
 	job.size = pages->file->size;
-	drain_stamp(pages->ring, &job.stamp);
+	drain_stamp(pages->file_ring, &job.stamp);
 	job.stamp.segment_id = pages->file->segment_id;
 	job.stamp.page_no = pages->page_next;
 	pages->previous_file_no = pages->file->place.file_no;
@@ -224,7 +224,7 @@ static void drop_file(struct pages *pages)
 
 static void fill_file_info(const struct pages *pages, struct file_info *info)
 {
-	const struct segment *segment = &pages->ring->segment;
+	const struct segment *segment = &pages->file_ring->segment;
 	struct clock_sample now;
 
 	clock_sample(pages->sys, segment->geometry.clock, &now);
@@ -245,7 +245,7 @@ static void fill_file_info(const struct pages *pages, struct file_info *info)
 		.clock = segment->geometry.clock,
 		.writer_version = SHMLOG_VERSION_TEXT,
 	};
-	memcpy(info->boot_id, view_header(&pages->ring->view)->boot_id, sizeof(info->boot_id));
+	memcpy(info->boot_id, view_header(&pages->file_ring->view)->boot_id, sizeof(info->boot_id));
 	(void)gethostname(info->host, sizeof(info->host) - 1);
 	(void)snprintf(info->ring, sizeof(info->ring), "%s", segment->name);
 }
@@ -260,9 +260,9 @@ static void place_file_page(struct pages *pages)
 	fill_file_info(pages, &info);
 	page_begin(&slot->builder, io_buffer(pages->io, slot_index(pages, slot)), PAGE_FILE);
 	page_append_info(&slot->builder, &info, sizeof(info));
-	drain_fill_file_page(pages->ring, &slot->builder);
-	drain_stamp(pages->ring, &slot->stamp);
-	slot->drain = pages->ring;
+	drain_fill_file_page(pages->file_ring, &slot->builder);
+	drain_stamp(pages->file_ring, &slot->stamp);
+	slot->drain = pages->file_ring;
 	slot->is_file_page = true;
 	memmove(pages->order + 1, pages->order, pages->order_count * sizeof(*pages->order));
 	pages->order[0] = slot;
@@ -272,7 +272,7 @@ static void place_file_page(struct pages *pages)
 }
 
 /* The next file, if it is there. All pages before are complete (I3). */
-static bool begin_file(struct pages *pages)
+static bool begin_file(struct pages *pages, struct drain *ring)
 {
 	struct writer_status *status = pages->ring->writer;
 
@@ -283,7 +283,8 @@ static bool begin_file(struct pages *pages)
 	pages->file = pages->ahead;
 	pages->ahead = NULL;
 	pages->is_ahead_ready = false;
-	pages->file->segment_id = pages->ring->segment.geometry.segment_id;
+	pages->file_ring = ring;
+	pages->file->segment_id = ring->segment.geometry.segment_id;
 	pages->file_began = now_ns(pages);
 	store_relaxed(&status->files, load_relaxed(&status->files) + 1);
 	place_file_page(pages);
@@ -296,9 +297,10 @@ static bool fits(const struct pages *pages, const struct page_slot *slot)
 	const struct wfile *file = pages->file;
 	const uint32_t length = (uint32_t)align_up(slot->builder.used, PAGE_ALIGN);
 
-	if (slot->drain == pages->ring &&
-	    file->segment_id != pages->ring->segment.geometry.segment_id)
-		return false; /* a new ring: recovery looks for its pages behind its FILE page */
+	/* A file is one ring's: its FILE page speaks for that ring, and gives its sources numbers.
+	 */
+	if (file->segment_id != slot->drain->segment.geometry.segment_id)
+		return false;
 	return roll_fits(file, length);
 }
 
@@ -311,7 +313,7 @@ static bool prepare_file(struct pages *pages, const struct page_slot *slot)
 		return false;
 	if (pages->file)
 		pages_seal(pages);
-	return begin_file(pages);
+	return begin_file(pages, slot->drain);
 }
 
 /* Half way through a file the next one is made, so that nobody waits for it. */
@@ -604,6 +606,8 @@ bool pages_has_data(const struct pages *pages)
 
 bool pages_hold(const struct pages *pages, const struct drain *drain)
 {
+	if (pages->file && pages->file_ring == drain)
+		return true;
 	for (unsigned i = 0; i < IO_BUFFERS; i++) {
 		const struct page_slot *slot = &pages->slots[i];
 

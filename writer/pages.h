@@ -55,7 +55,8 @@ struct pages {
 	struct roll *roll;
 	struct roll_volume *volume;
 	struct janitor *janitor;
-	struct drain *ring; /* the ring that files are made for: its state is in FILE pages  */
+	struct drain *ring;      /* the newest: its status shows the disk's state            */
+	struct drain *file_ring; /* whose the current file is                                */
 	struct page_slot slots[IO_BUFFERS];
 	struct page_slot *order[IO_BUFFERS]; /* CLOSED and later, oldest first               */
 	unsigned order_count;
@@ -123,7 +124,7 @@ void pages_roll(struct pages *pages);
 /* Is there a DATA page in the current file? */
 bool pages_has_data(const struct pages *pages);
 
-/* Does any page hold something of this ring? */
+/* Does any page hold something of this ring, or is the current file its own? */
 bool pages_hold(const struct pages *pages, const struct drain *drain);
 
 /* Nothing is filled, closed or under way. */

@@ -597,7 +597,7 @@ Test(roll, a_new_ring_begins_a_new_file, .init = set_up, .fini = tear_down)
 	expect_log_twice("a b");
 }
 
-Test(roll, a_removed_rings_pages_need_no_file_of_their_own, .init = set_up, .fini = tear_down)
+Test(roll, a_removed_rings_pages_go_to_files_of_their_own, .init = set_up, .fini = tear_down)
 {
 	static struct drain fresh;
 
@@ -606,9 +606,11 @@ Test(roll, a_removed_rings_pages_need_no_file_of_their_own, .init = set_up, .fin
 	fresh = ring.drain; /* stands for the ring that is made anew */
 	fresh.segment.geometry.segment_id++;
 	pages.ring = &fresh;
+	pages.file->segment_id++; /* the current file is the new ring's */
 	close_page("b");
 	pump();
-	cr_assert(is_kind(find_write(3), PAGE_DATA));
+	cr_assert(is_kind(find_write(3), PAGE_FILE));
+	cr_assert(page_of(find_write(3))->segment_id == ring.drain.segment.geometry.segment_id);
 	pages.ring = &ring.drain;
 	complete_all();
 }

@@ -128,6 +128,39 @@ int logfile_next(struct logfile *file, void *buffer)
 	return r;
 }
 
+/* Is there a page at @offset that may follow what was read? Then stand before it. */
+static bool stand_before(struct logfile *file, uint64_t offset, uint64_t limit, void *buffer)
+{
+	const uint64_t page_next = file->page_next;
+	const uint64_t was_at = file->offset;
+	struct page_header header;
+
+	if (logfile_header(file, offset, &header) < 0 || header.kind == PAGE_FILE ||
+	    header.page_no < page_next || header.page_no > limit ||
+	    (header.page_no == limit && header.kind != PAGE_SEAL))
+		return false;
+	logfile_seek(file, offset, header.page_no);
+	if (logfile_next(file, buffer) == 0) {
+		logfile_seek(file, offset, header.page_no);
+		return true;
+	}
+	logfile_seek(file, was_at, page_next);
+	return false;
+}
+
+bool logfile_resync(struct logfile *file, uint64_t limit, void *buffer)
+{
+	uint64_t offset = file->offset;
+	uint8_t probe;
+
+	while (logfile_read(file, &probe, 1, offset) == 1) {
+		if (stand_before(file, offset, limit, buffer))
+			return true;
+		offset += PAGE_ALIGN;
+	}
+	return false;
+}
+
 int logfile_is_held(const struct logfile *file)
 {
 	return file->sys->lock_query(file->fd, 0, 0);

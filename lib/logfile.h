@@ -46,6 +46,15 @@ ssize_t logfile_read(const struct logfile *file, void *buffer, size_t size, uint
 /* The header at @offset, without its checksum: 0; -ENODATA; -EBADMSG; -errno of the read. */
 int logfile_header(const struct logfile *file, uint64_t offset, struct page_header *ret);
 
+/**
+ * logfile_resync() - behind a bad place, stand before the next whole page of this file.
+ * @limit:  pages from this number on are not this file's, but for its SEAL page.
+ * @buffer: PAGE_MAX bytes, 8-aligned.
+ * No payload can pass for a page: the checksums are salted.
+ * Return: false: there is none, and nothing has changed.
+ */
+bool logfile_resync(struct logfile *file, uint64_t limit, void *buffer);
+
 /* Go to a page whose offset and number are known (from an index). */
 void logfile_seek(struct logfile *file, uint64_t offset, uint64_t page_no);
 

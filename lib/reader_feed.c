@@ -57,41 +57,6 @@ int feed_look(struct feed *feed, struct feed_file *file, struct reader_page **re
 	return -EBADMSG;
 }
 
-/* Is there a page of this file at @offset that may follow what was read? Then stand before it. */
-static bool stand_before(struct feed *feed, struct feed_file *file, uint64_t offset)
-{
-	const uint64_t page_next = file->log.page_next;
-	const uint64_t was_at = file->log.offset;
-	struct page_header header;
-
-	if (logfile_header(&file->log, offset, &header) < 0 || header.kind == PAGE_FILE ||
-	    header.page_no < page_next || header.page_no > file->limit ||
-	    (header.page_no == file->limit && header.kind != PAGE_SEAL))
-		return false;
-	logfile_seek(&file->log, offset, header.page_no);
-	if (logfile_next(&file->log, feed->scratch) == 0) {
-		logfile_seek(&file->log, offset, header.page_no);
-		return true;
-	}
-	logfile_seek(&file->log, was_at, page_next);
-	return false;
-}
-
-/* Find the next whole page of the file behind a bad place. No payload can pass for one: the
- * checksums are salted. False: there is none. */
-static bool resynchronise(struct feed *feed, struct feed_file *file)
-{
-	uint64_t offset = file->log.offset;
-	uint8_t probe;
-
-	while (logfile_read(&file->log, &probe, 1, offset) == 1) {
-		if (stand_before(feed, file, offset))
-			return true;
-		offset += PAGE_ALIGN;
-	}
-	return false;
-}
-
 /* Pages [first, next) of the file are gone for good. */
 static int report_lost(const struct feed *feed, const struct feed_file *file, uint64_t first,
 		       uint64_t next)
@@ -118,7 +83,7 @@ static int report_lost(const struct feed *feed, const struct feed_file *file, ui
 static int step_over(struct feed *feed, struct feed_file *file)
 {
 	const uint64_t first = file->log.page_next;
-	const bool found = resynchronise(feed, file);
+	const bool found = logfile_resync(&file->log, file->limit, feed->scratch);
 
 	if (found && file->log.page_next == first)
 		return 0;

@@ -175,6 +175,18 @@ static uint32_t count_data(const void *page)
 	return count;
 }
 
+/* The next valid page below @limit; in a file that is not the last also behind a bad place: what
+ * lies there was complete when the next file began. 0, -ENODATA, -errno. */
+static int next_valid(struct recovering *recovering, struct logfile *reading, uint64_t limit)
+{
+	int r = logfile_next(reading, recovering->buffer);
+
+	if ((r == -ENODATA || r == -EBADMSG) && limit != UINT64_MAX &&
+	    logfile_resync(reading, limit, recovering->buffer))
+		r = logfile_next(reading, recovering->buffer);
+	return r == -EBADMSG ? -ENODATA : r;
+}
+
 /* Read the valid pages below @limit into the file's index. *ret_sealed: it has its SEAL page. */
 static int index_pages(struct recovering *recovering, struct found *found, uint64_t limit,
 		       bool *ret_sealed)
@@ -189,12 +201,11 @@ static int index_pages(struct recovering *recovering, struct found *found, uint6
 		return r;
 	file->segment_id = found->segment_id;
 	file->page_first = found->page_first;
-	for (;;) {
-		file->offset = reading.offset;
-		r = logfile_next(&reading, recovering->buffer);
-		*ret_sealed = r == 0 && header->kind == PAGE_SEAL;
-		if (r < 0 || *ret_sealed || header->page_no >= limit)
+	while ((r = next_valid(recovering, &reading, limit)) == 0) {
+		*ret_sealed = header->kind == PAGE_SEAL;
+		if (*ret_sealed || header->page_no >= limit)
 			break;
+		file->offset = reading.offset - header->length;
 		roll_add_page(file, header, count_data(header));
 		recovering->result->previous_checksum = header->checksum;
 	}
@@ -202,7 +213,7 @@ static int index_pages(struct recovering *recovering, struct found *found, uint6
 	if (*ret_sealed)
 		file->offset = reading.offset;
 	logfile_close(&reading);
-	return r == -ENODATA || r == -EBADMSG ? 0 : r;
+	return r == -ENODATA ? 0 : r;
 }
 
 static int seal(struct recovering *recovering, struct found *found, bool is_sealed, uint64_t limit)
@@ -218,7 +229,7 @@ static int seal(struct recovering *recovering, struct found *found, bool is_seal
 		r = roll_finish(recovering->roll, file, file->offset);
 	} else {
 		file->recovered = true;
-		file->missing = stamp.page_no - file->page_next;
+		file->missing = stamp.page_no - file->page_first - file->pages;
 		recovering->result->missing += file->missing;
 		r = keep_torn(recovering, found, file->offset);
 		if (r == 0)

@@ -570,6 +570,22 @@ Test(files, numbers_missing_from_an_earlier_one_are_counted, .init = set_up, .fi
 	cr_assert(recovery.page_next == 7);
 }
 
+Test(files, what_lies_behind_a_hole_of_an_earlier_one_stays, .init = set_up, .fini = tear_down)
+{
+	struct wfile *first = begin(1), *second;
+
+	put(first, "a");
+	put_hole(first, "b");
+	put(first, "c");
+	leave(first);
+	second = begin(2);
+	put(second, "d");
+	leave(second);
+	recover();
+	cr_assert(is_sealed(1) && recovery.missing == 1 && recovery.cut == 0);
+	expect_log("! a c d"); /* and what is missing is said */
+}
+
 Test(files, pages_from_the_next_ones_number_on_do_not_exist, .init = set_up, .fini = tear_down)
 {
 	struct wfile *first = begin(1), *second;

@@ -77,21 +77,7 @@ void input_close(struct input **input)
 
 static ssize_t read_file(const struct input *input, void *buffer, size_t size, uint64_t offset)
 {
-	size_t done = 0;
-	ssize_t n;
-
-	while (done < size) {
-		n = input->sys->pread(input->fd, (uint8_t *)buffer + done, size - done,
-				      (off_t)(offset + done));
-		if (n == -EINTR)
-			continue;
-		if (n < 0)
-			return n;
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
+	return sys_read_fully(input->sys, input->fd, buffer, size, offset);
 }
 
 /* A pipe has no offset: the one call that is not in the table, since no fault is injected here. */

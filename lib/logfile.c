@@ -35,23 +35,9 @@ void logfile_seek(struct logfile *file, uint64_t offset, uint64_t page_no)
 
 ssize_t logfile_read(const struct logfile *file, void *buffer, size_t size, uint64_t offset)
 {
-	size_t done = 0;
-	ssize_t n;
-
 	if (file->input != NULL)
 		return input_read(file->input, buffer, size, offset);
-	while (done < size) {
-		n = file->sys->pread(file->fd, (uint8_t *)buffer + done, size - done,
-				     (off_t)(offset + done));
-		if (n == -EINTR)
-			continue;
-		if (n < 0)
-			return n;
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
+	return sys_read_fully(file->sys, file->fd, buffer, size, offset);
 }
 
 int logfile_header(const struct logfile *file, uint64_t offset, struct page_header *ret)

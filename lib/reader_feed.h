@@ -82,6 +82,10 @@ const char *feed_file_path(const struct feed *feed, const struct feed_file *file
 /* List the directory anew, from the volume on that is being read. 0 or -errno with a reason. */
 int feed_relist(struct feed *feed);
 
+/* A file of the directory, opened and not read yet. 0 or -errno. */
+int feed_file_by_name(const struct feed *feed, const struct logdir_file *name,
+		      struct feed_file **ret);
+
 /* Open @name and read its FILE page. -ENODATA not begun; -EBADMSG; -EPROTO; -ENOENT; -errno. */
 int feed_file_open(const struct feed *feed, const struct logdir_file *name, struct feed_file **ret);
 

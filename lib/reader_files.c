@@ -127,18 +127,23 @@ int feed_file_begin(const struct feed *feed, struct feed_file *file)
 	return 0;
 }
 
-int feed_file_open(const struct feed *feed, const struct logdir_file *name, struct feed_file **ret)
+int feed_file_by_name(const struct feed *feed, const struct logdir_file *name,
+		      struct feed_file **ret)
 {
 	const enum input_kind kind = name->state == LOGFILE_COMPRESSED ? INPUT_LZ4 : INPUT_FILE;
 	char text[LOGDIR_NAME_SIZE];
-	struct feed_file *file;
-	int fd, r;
+	int fd;
 
 	logdir_file_name(text, name);
 	fd = feed->sys->openat(feed->dir, text, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
-	if (fd < 0)
-		return fd;
-	r = feed_file_new(feed->sys, fd, kind, &file);
+	return fd < 0 ? fd : feed_file_new(feed->sys, fd, kind, ret);
+}
+
+int feed_file_open(const struct feed *feed, const struct logdir_file *name, struct feed_file **ret)
+{
+	struct feed_file *file;
+	int r = feed_file_by_name(feed, name, &file);
+
 	if (r < 0)
 		return r;
 	file->name = *name;

@@ -159,17 +159,10 @@ static int try_file(struct feed *feed, struct feed_file *file, struct spot *spot
 /* The number in the first header of a file, unproven. */
 static int probe(const struct feed *feed, const struct logdir_file *name, uint64_t *ret)
 {
-	const enum input_kind kind = name->state == LOGFILE_COMPRESSED ? INPUT_LZ4 : INPUT_FILE;
-	char text[LOGDIR_NAME_SIZE];
 	struct page_header header;
 	struct feed_file *file;
-	int fd, r;
+	int r = feed_file_by_name(feed, name, &file);
 
-	logdir_file_name(text, name);
-	fd = feed->sys->openat(feed->dir, text, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
-	if (fd < 0)
-		return fd;
-	r = feed_file_new(feed->sys, fd, kind, &file);
 	if (r < 0)
 		return r;
 	r = logfile_header(&file->log, 0, &header);

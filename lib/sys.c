@@ -233,6 +233,25 @@ static uint32_t real_getpid(void)
 	return (uint32_t)getpid();
 }
 
+ssize_t sys_read_fully(const struct sys *sys, int fd, void *buffer, size_t size, uint64_t offset)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		const ssize_t n = sys->pread(fd, (uint8_t *)buffer + done, size - done,
+					     (off_t)(offset + done));
+
+		if (n == -EINTR)
+			continue;
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
 const struct sys sys_real = {
 	.open = real_open,
 	.openat = real_openat,

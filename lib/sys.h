@@ -59,6 +59,9 @@ struct sys {
 	uint32_t (*getpid)(void);
 };
 
+/* pread() until @size bytes are there: the count, fewer only at the end of the file, or -errno. */
+ssize_t sys_read_fully(const struct sys *sys, int fd, void *buffer, size_t size, uint64_t offset);
+
 /* The real calls. */
 extern const struct sys sys_real;
 

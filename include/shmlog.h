@@ -2,9 +2,11 @@
  * shmlog.h - publish records into a shared-memory ring; never wait for it.
  *
  * A process attaches a ring by name and pushes records from any thread. A push copies the record
- * into memory that shmlog-writer drains, or drops and counts it; it makes no system call but, at
- * most once each half lane, one futex wake of a sleeping writer. "Published" means that the push
- * returned 0: from then on the death of this process, or of the writer, loses nothing.
+ * into memory that shmlog-writer drains, or drops and counts it. As long as there is room it makes
+ * no system call but, at most once each half lane, one futex wake of a sleeping writer; a refused
+ * push wakes the writer, and looks at most each 10 ms whether the ring was made anew. "Published"
+ *means that the push returned 0: from then on the death of this process, or of the writer, loses
+ *nothing.
  *
  *	struct shmlog *log;
  *	int r = shmlog_attach("orders", NULL, &log);
@@ -13,9 +15,13 @@
  *	shmlog_try_push(log, "hello", 5);
  *	shmlog_detach(&log);
  *
+ * C++: a structure and an enumeration share their name with a function (struct shmlog_claim,
+ * enum shmlog_sync); write the `struct` or `enum` before it there, too.
+ *
  * All functions return 0 or a negative errno, print nothing and never exit. One handle serves all
  * threads of a process and stays usable in the child of a fork (the child binds lanes of its own
- * at its first push). C11, C++11 and up.
+ * at its first push); only fork() inside a signal handler that interrupted a push is forbidden.
+ *C11, C++11 and up.
  */
 #ifndef SHMLOG_H
 #define SHMLOG_H
@@ -69,10 +75,11 @@ struct shmlog_options {
 	int level;        /* of shmlog_try_push(), 1 .. 7; 0 = info                        */
 	int create;       /* nonzero: make the ring if there is none, with what follows   */
 	uint32_t lanes;   /* 1 .. 256; 0 = 32. With 1 all threads share it: total order   */
-	uint64_t lane_size;      /* bytes, a power of two of at least 65536; 0 = 1 MiB          */
-	uint32_t mode_bits;      /* permission bits of a ring that is made; 0 = 0600            */
+	uint64_t lane_size; /* bytes, a power of two of at least 65536; 0 = 1 MiB          */
+	uint32_t mode_bits; /* permission bits of a ring that is made, 0600 .. 0666; 0 = 0600 */
 	enum shmlog_clock clock; /* of a ring that is made                                 */
-	unsigned prebind; /* lanes, and an owner id, to take now: before chroot, setuid, seccomp */
+	unsigned prebind; /* lanes (as many as are free) and an owner id to take now: before chroot,
+			   * setuid, seccomp */
 };
 
 #ifdef __cplusplus
@@ -118,13 +125,18 @@ SHMLOG_API void shmlog_detach(struct shmlog **log);
  *
  * Opens, locks and maps the lane and touches its pages: 100 to 200 microseconds that a real-time
  * thread wants behind it. Binds the shared lane 0 if no other is free.
- * Return: 0, also if bound already; -EAGAIN no lane and no owner id is free, or no memory for its
- *         blocks; -ESHUTDOWN the ring was removed and there is no new one; -EBADF.
- * Context: any thread or signal handler; keeps errno.
+ * Return: 0, also if bound already; -EAGAIN no lane and no owner id is free, the shared lane is
+ *         full, or called inside a push; -ESHUTDOWN the ring was removed and there is no new one;
+ * -EBADF. Context: any thread or signal handler; keeps errno.
  */
 SHMLOG_API int shmlog_bind(struct shmlog *log);
 
-/* Give the calling thread's lane back; its next push binds again. An open claim is aborted. */
+/**
+ * shmlog_unbind() - give the calling thread's lane back; its next push binds again.
+ * An open claim is aborted.
+ * Return: 0, also if not bound; -EBADF no such handle.
+ * Context: any thread; not a signal handler.
+ */
 SHMLOG_API int shmlog_unbind(struct shmlog *log);
 
 /**
@@ -135,8 +147,9 @@ SHMLOG_API int shmlog_unbind(struct shmlog *log);
  *
  * The level is the handle's. A thread's first push binds it (see shmlog_bind).
  * Return: 0 published, or its level is above the ring's threshold; -EAGAIN dropped and counted: no
- *         room, no lane, or called from a signal handler inside another push; -EMSGSIZE too large,
- *         counted; -ESHUTDOWN the ring was removed and there is no new one; -EBADF no such handle.
+ *         room, no lane, a lane whose words make no sense, or called from a signal handler inside
+ *         another push; -EMSGSIZE too large, counted; -ESHUTDOWN the ring was removed and there is
+ *         no new one (or a claim is open in the old one), counted nowhere; -EBADF no such handle.
  * Context: any thread or signal handler; keeps errno.
  * Crash:   killed before the record's READY store: it never existed; after it: it reaches the disk
  *          exactly once.
@@ -151,7 +164,8 @@ SHMLOG_API int shmlog_try_push_at(struct shmlog *log, int level, const void *dat
  * shmlog_push_wait() - the same, but wait for room.
  * @timeout_ns: at most so long; < 0 for ever; 0 as shmlog_try_push_at().
  *
- * Return: as shmlog_try_push_at(), and -ETIMEDOUT: no room came in time, dropped and counted.
+ * Return: as shmlog_try_push_at(), and -ETIMEDOUT: no room came in time, dropped and counted;
+ *         -EAGAIN only inside another push of the thread.
  * Context: any thread; in a signal handler only with timeout 0.
  */
 SHMLOG_API int shmlog_push_wait(struct shmlog *log, int level, const void *data, size_t size,
@@ -172,7 +186,9 @@ struct shmlog_claim {
  * One claim a thread and handle may be open; it ends by shmlog_commit() or shmlog_abort() in the
  * same thread. In a lane of the thread's own the claim keeps its place: what the thread pushes
  * meanwhile is published at once but reaches the disk behind it. In the shared lane the room is
- * private memory, and commit pushes it.
+ * private memory, and commit pushes it. The level is compared with the ring's threshold at commit.
+ * A ring that is removed meanwhile keeps the claim until it is committed, which still counts; the
+ * thread's other pushes get -ESHUTDOWN until then.
  * Return: 0; -EAGAIN as shmlog_try_push(), counted; -EMSGSIZE, counted; -EBUSY a claim is open;
  *         -EINVAL; -ESHUTDOWN; -EBADF.
  * Context: any thread; not a signal handler.
@@ -183,10 +199,9 @@ SHMLOG_API int shmlog_claim(struct shmlog *log, int level, size_t size,
 
 /**
  * shmlog_commit() - publish the first @size bytes of a claim.
- * Return: 0 published; -EAGAIN in the shared lane without room: dropped and counted;
- *         -EMSGSIZE more than was claimed (the claim stays open); -EBADF not an open claim of this
- *         thread (opened before a fork, or ended).
- * Context: the thread that claimed.
+ * Return: 0 published, or its level is above the threshold; in the shared lane as
+ *         shmlog_try_push(); -EMSGSIZE more than was claimed (the claim stays open); -EBADF not an
+ * open claim of this thread (opened before a fork, or ended). Context: the thread that claimed.
  */
 SHMLOG_API int shmlog_commit(struct shmlog *log, struct shmlog_claim *claim, size_t size);
 
@@ -204,9 +219,10 @@ enum shmlog_sync {
  * @what:       enum shmlog_sync.
  * @timeout_ns: < 0 waits for ever.
  * Return: 0; -ETIMEDOUT; -EIO records of this lane were lost to a failed write or sync since the
- *         thread was bound, said once;
- *         -ESHUTDOWN the ring was removed; -EINVAL; -EBADF.
- * Context: any thread; not a signal handler. Waits behind an open claim of the thread.
+ *         thread was bound, said once; -ESHUTDOWN the ring was removed; -EINVAL; -EBADF.
+ * Context: any thread; not a signal handler. Waits behind an open claim of the thread. A
+ *          thread that has given its lane back waits for all lanes of the handle. What lies in a
+ *          ring that was removed and made anew is no longer asked for.
  */
 SHMLOG_API int shmlog_sync(struct shmlog *log, int what, int64_t timeout_ns);
 

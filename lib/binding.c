@@ -135,12 +135,16 @@ static void read_drops(const struct producer_line *line, uint64_t drops[LOSS_REA
  */
 static _Thread_local struct binding *slot_being_taken;
 
+/* The slot that this thread is leaving: its tid is ours, but a push from a signal handler must not
+ * take it over, since it is given to everybody in a moment. */
+static _Thread_local struct binding *slot_being_left;
+
 static bool is_in_use_here(const struct binding *binding)
 {
 	for (unsigned slot = 0; slot < HANDLES_MAX; slot++)
 		if (thread_bindings[slot] == binding)
 			return true;
-	return binding == slot_being_taken;
+	return binding == slot_being_taken || binding == slot_being_left;
 }
 
 /* Keep in the process what sync still asks for. */
@@ -438,7 +442,8 @@ static int holder_enter(const struct ring_map *map, struct shared_holder *holder
 		store_relaxed(&holder->told[i], holder->drops_before[i]);
 	store_relaxed(&holder->line->records_before, data);
 	fill_line(map, holder->line);
-	return producer_tell_shared_source(map, holder);
+	r = producer_tell_shared_source(map, holder);
+	return r == -EAGAIN ? -ENOBUFS : r; /* lane 0 is there, but full */
 }
 
 static int holder_map(const struct ring_map *map, int fd, struct shared_holder *holder)
@@ -559,7 +564,7 @@ static void binding_init(struct binding *binding, struct ring_map *map)
 	const uint64_t serial = binding->claim.serial;
 
 	/* All but the tid, which says that this slot is ours. */
-	binding->busy_frame = 0;
+	binding->busy = 0;
 	binding->pending = 0;
 	binding->claim = (struct open_claim){ .memory = claim_memory, .serial = serial };
 	binding->map = map;
@@ -697,8 +702,12 @@ int binding_get(uintptr_t token, struct binding **ret)
 			return 0;
 		if (is_inside_push(token, this_frame()))
 			return -EAGAIN;
-		binding_drop_stale(token);
 		map = attachment_acquire(token);
+		if (!binding_drop_stale(token)) {
+			if (map)
+				attachment_release(map);
+			return map ? -ESHUTDOWN : -EBADF;
+		}
 		if (!map)
 			return -EBADF;
 		r = bind_or_renew(token, map, ret);
@@ -751,18 +760,43 @@ void binding_end(struct binding *binding)
 	attachment_release(map);
 }
 
-void binding_drop_stale(uintptr_t token)
+/* Handles under which this thread has given a lane back, by slot: sync asks for those lanes, too.
+ */
+static _Thread_local uintptr_t tokens_left[HANDLES_MAX];
+
+bool binding_was_left(uintptr_t token)
+{
+	return tokens_left[token_slot(token)] == token;
+}
+
+void binding_leave(unsigned slot)
+{
+	struct binding *const binding = thread_bindings[slot];
+	struct binding *const outer = slot_being_left;
+
+	slot_being_left = binding;
+	signal_fence();
+	thread_bindings[slot] = NULL;
+	/* In a forked child the slot is wiped: nothing is held, nothing to give back. */
+	if (binding && load_relaxed_u32(&binding->tid) == sys_real.gettid())
+		binding_end(binding);
+	signal_fence();
+	slot_being_left = outer;
+}
+
+bool binding_drop_stale(uintptr_t token)
 {
 	struct binding *binding = thread_bindings[token_slot(token)];
 
 	if (!binding)
-		return;
+		return true;
 	if (load_relaxed(&binding->token) != 0 && load_relaxed(&binding->token) != token)
-		return; /* it is @token that is stale: the slot serves another handle by now */
-	thread_bindings[token_slot(token)] = NULL;
-	/* In a forked child the slot is wiped: nothing is held, nothing to give back. */
-	if (load_relaxed_u32(&binding->tid) == sys_real.gettid())
-		binding_end(binding);
+		return true; /* it is @token that is stale: the slot serves another handle by now */
+	if (binding->claim.open)
+		return false; /* the caller fills it: it must stay mapped until he is done */
+	tokens_left[token_slot(token)] = token;
+	binding_leave(token_slot(token));
+	return true;
 }
 
 int binding_prebind(uintptr_t token, unsigned count)
@@ -840,13 +874,8 @@ void binding_unmap_all(struct ring_map *map)
 static void thread_ended(void *bindings)
 {
 	(void)bindings;
-	for (unsigned slot = 0; slot < HANDLES_MAX; slot++) {
-		struct binding *binding = thread_bindings[slot];
-
-		thread_bindings[slot] = NULL;
-		if (binding && load_relaxed_u32(&binding->tid) == sys_real.gettid())
-			binding_end(binding);
-	}
+	for (unsigned slot = 0; slot < HANDLES_MAX; slot++)
+		binding_leave(slot);
 }
 
 /* At most 1 ms: a bind that is stuck in a handler must not stop the fork. */
@@ -861,6 +890,7 @@ static void after_fork_in_child(void)
 {
 	memset(thread_bindings, 0, sizeof(thread_bindings));
 	slot_being_taken = NULL;
+	slot_being_left = NULL;
 	store_seq_cst_u32(&binds_under_way, 0);
 	attachment_forked();
 }

@@ -38,8 +38,7 @@ struct open_claim {
 struct binding {
 	/* What every push touches: one line, and the lane behind it. */
 	_Alignas(64) struct shared_u64 token; /* of the handle; 0: not usable             */
-	uintptr_t busy_frame;       /* of the push that is under way; 0 = none            */
-	uintptr_t busy_return;      /* what that frame returns to, as long as it lives    */
+	uint64_t busy;              /* mark of the push that is under way; 0 = none       */
 	struct shared_u64 position; /* own lane: the next record's; lane 0: end of the last */
 	uint64_t short_limit;       /* `limit` for short records; 0 where a stamp is a call */
 	uint64_t short_word;        /* own lane: READY of one block, anywhere below `limit` */
@@ -109,15 +108,23 @@ static inline struct binding *binding_current(uintptr_t token)
 
 /**
  * binding_get() - the calling thread's binding, made if need be.
- * Return: 0; -EBADF no such handle; -ESHUTDOWN; -EAGAIN nothing is free (counted nowhere yet).
+ * Return: 0; -EBADF no such handle; -ESHUTDOWN; -EAGAIN nothing is free, -ENOBUFS only the
+ *         shared lane is, and it is full (both counted nowhere yet).
  */
 int binding_get(uintptr_t token, struct binding **ret);
 
 /* Abort what is open and give the lane back: to the pool, or to everybody. */
 void binding_end(struct binding *binding);
 
-/* The calling thread's binding that can no longer be used (detached, closed, quarantined). */
-void binding_drop_stale(uintptr_t token);
+/* End the calling thread's binding of handle slot @slot, if it has one. */
+void binding_leave(unsigned slot);
+
+/* Has the calling thread given a lane back under @token? It no longer knows which. */
+bool binding_was_left(uintptr_t token);
+
+/* Let go of the calling thread's binding that can no longer be used (detached, closed,
+ * quarantined). False: its claim is open, it stays until that is committed or aborted. */
+bool binding_drop_stale(uintptr_t token);
 
 /* Once a process: thread ends and forks are noticed from now on. 0 or -errno. */
 int binding_watch_process(void);

@@ -85,12 +85,23 @@ SHMLOG_API int shmlog_attach(const char *ring, const struct shmlog_options *opti
 	*ret_log = (struct shmlog *)token;
 	if (checked.prebind)
 		r = binding_prebind(token, checked.prebind);
+	if (r == -ENOBUFS)
+		r = -EAGAIN;
 	if (r < 0) {
 		shmlog_detach(ret_log);
 		return reason_set(r, "ring \"%s\": cannot bind %u lanes ahead: %s", ring,
 				  checked.prebind, shmlog_strerror(r));
 	}
 	return 0;
+}
+
+/* The caller's open claim under a handle that he has just ended. */
+static void end_claim(uintptr_t token)
+{
+	struct binding *binding = thread_bindings[token_slot(token)];
+
+	if (binding && load_relaxed(&binding->token) == 0)
+		producer_abort_claim(binding);
 }
 
 SHMLOG_API void shmlog_detach(struct shmlog **log)
@@ -105,7 +116,8 @@ SHMLOG_API void shmlog_detach(struct shmlog **log)
 	if (!attachment_end(token, &map))
 		return;
 	binding_close_all(map);
-	binding_drop_stale(token);
+	end_claim(token);
+	(void)binding_drop_stale(token);
 	attachment_release(map);
 }
 
@@ -115,7 +127,9 @@ SHMLOG_API int shmlog_bind(struct shmlog *log)
 {
 	struct binding *binding;
 
-	return binding_get(handle_token(log), &binding);
+	const int r = binding_get(handle_token(log), &binding);
+
+	return r == -ENOBUFS ? -EAGAIN : r;
 }
 
 SHMLOG_API int shmlog_unbind(struct shmlog *log)
@@ -126,8 +140,8 @@ SHMLOG_API int shmlog_unbind(struct shmlog *log)
 	if (!map)
 		return -EBADF;
 	if (binding) {
-		thread_bindings[token_slot(handle_token(log))] = NULL;
-		binding_end(binding);
+		producer_abort_claim(binding);
+		(void)binding_drop_stale(handle_token(log));
 	}
 	attachment_release(map);
 	return 0;
@@ -196,7 +210,7 @@ SHMLOG_API const char *shmlog_strerror(int error)
 	case 0:
 		return "no error";
 	case EAGAIN:
-		return "no room: the record was dropped and counted";
+		return "no room";
 	case EMSGSIZE:
 		return "the record is larger than the ring's record maximum";
 	case ESHUTDOWN:

@@ -5,7 +5,7 @@
  * release store; push_long() is the same for any size. All else is producer_attempt(): bind, renew,
  * tell source and gaps, pad, look at the writer's progress, drop.
  *
- * I1. A push marks its binding busy (busy_frame) before it touches the lane and unmarks it after;
+ * I1. A push or claim marks its binding busy before it looks at the position and unmarks it after;
  *     a push from a signal handler that finds it marked is a counted drop.
  * I2. A drop is counted before the push returns; the next record that fits is preceded by a GAP
  *     with all drops that no GAP has told.
@@ -233,14 +233,14 @@ void producer_drop(struct binding *binding, enum loss_reason reason)
 	binding->pending = 1;
 }
 
-void producer_drop_unbound(uintptr_t token)
+void producer_drop_unbound(uintptr_t token, enum loss_reason reason)
 {
 	struct ring_map *map = attachment_acquire(token);
 
 	if (!map)
 		return;
-	(void)add_relaxed(&map->doorbell->drops[LOSS_NO_LANE], 1);
-	(void)add_relaxed(&map->process->drops[LOSS_NO_LANE], 1);
+	(void)add_relaxed(&map->doorbell->drops[reason], 1);
+	(void)add_relaxed(&map->process->drops[reason], 1);
 	attachment_release(map);
 }
 
@@ -348,12 +348,17 @@ static int push_slowly(struct binding *binding, const struct push *push)
 
 enum { LOOK_BACK_MAX = 1024 * 1024 }; /* bytes of stack; further away it may be no stack any more */
 
+static uint64_t busy_frame(const struct binding *binding)
+{
+	return binding->busy & ((UINT64_C(1) << BUSY_RETURN_SHIFT) - 1);
+}
+
 /* Has somebody else's call taken the place of this frame? Never while it lives. The compilers of
  * these machines keep the return address beside the frame's address. */
-static __attribute__((no_sanitize_address)) bool frame_is_overwritten(const struct binding *binding)
+static bool frame_is_overwritten(const struct binding *binding)
 {
 #if defined(__x86_64__) || defined(__aarch64__)
-	return ((const uintptr_t *)binding->busy_frame)[1] != binding->busy_return;
+	return busy_mark(busy_frame(binding)) != binding->busy;
 #else
 	(void)binding;
 	return false;
@@ -367,7 +372,7 @@ static __attribute__((no_sanitize_address)) bool frame_is_overwritten(const stru
  */
 bool producer_is_busy(const struct binding *binding, uintptr_t frame)
 {
-	const uintptr_t outer = binding->busy_frame;
+	const uintptr_t outer = (uintptr_t)busy_frame(binding);
 	const int kept = errno;
 	stack_t stack = { 0 };
 	bool outer_on_stack;
@@ -403,7 +408,7 @@ static int recover_left_push(struct binding *binding)
 	uint64_t frontier;
 	int r;
 
-	binding->busy_frame = 0;
+	binding->busy = 0;
 	if (!is_own(binding))
 		return 0;
 	r = find_frontier(binding, &frontier);
@@ -421,16 +426,14 @@ static int move_on(uintptr_t token, struct binding *binding)
 {
 	const int r = attachment_renew(token, binding->map);
 
-	if (r == 0)
-		binding_drop_stale(token);
-	return r == 0 ? -ERESTART : -ESHUTDOWN;
+	return r == 0 && binding_drop_stale(token) ? -ERESTART : -ESHUTDOWN;
 }
 
 /* The lane refused; is it still the lane to use? -ERESTART: no, bind again. */
 static int after_refusal(struct binding *binding, uintptr_t token, int r)
 {
-	if (is_own(binding) && is_quarantined(binding)) {
-		binding_drop_stale(token);
+	if (is_own(binding) && is_quarantined(binding) && !binding->claim.open) {
+		(void)binding_drop_stale(token);
 		return -ERESTART;
 	}
 	return move_on(token, binding) == -ERESTART ? -ERESTART : r;
@@ -455,7 +458,7 @@ static int check_busy(struct binding *binding, uintptr_t frame)
 /* What no waiting cures; counted here. */
 static int check_push(struct binding *binding, size_t size)
 {
-	if (binding->busy_frame && recover_left_push(binding) < 0) {
+	if (binding->busy && recover_left_push(binding) < 0) {
 		producer_drop(binding, LOSS_CORRUPT);
 		return -EAGAIN;
 	}
@@ -498,6 +501,13 @@ static int attempt_bound(uintptr_t token, struct binding *binding, const struct 
 	return r == -ERESTART ? r : count_refusal(binding, r, count);
 }
 
+/* A record that no binding could take, by the error of the bind. */
+static void count_unbound(uintptr_t token, int error)
+{
+	if (error == -EAGAIN || error == -ENOBUFS)
+		producer_drop_unbound(token, error == -EAGAIN ? LOSS_NO_LANE : LOSS_FULL);
+}
+
 COLD int producer_attempt(uintptr_t token, const struct push *push, bool count,
 			  struct binding **ret_binding)
 {
@@ -508,9 +518,11 @@ COLD int producer_attempt(uintptr_t token, const struct push *push, bool count,
 		r = binding_get(token, ret_binding);
 		if (r == 0)
 			r = attempt_bound(token, *ret_binding, push, count);
-		else if (r == -EAGAIN && count)
-			producer_drop_unbound(token);
+		else if (count)
+			count_unbound(token, r);
 	}
+	if (r == -ENOBUFS)
+		r = -EAGAIN;
 	return r == -ERESTART ? -ESHUTDOWN : r;
 }
 
@@ -615,7 +627,7 @@ static inline __attribute__((always_inline)) void publish_short(struct binding *
 static inline __attribute__((always_inline)) int try_push(struct binding *binding, int level,
 							  const void *data, size_t size)
 {
-	if (unlikely(binding->busy_frame))
+	if (unlikely(binding->busy))
 		return push_cold(load_relaxed(&binding->token), level, data, size, this_frame());
 	mark_busy(binding, this_frame());
 	if (unlikely(!is_fast(binding, level) || size > SHORT_MAX ||
@@ -759,23 +771,45 @@ SHMLOG_API int shmlog_claim(struct shmlog *log, int level, size_t size,
 		r = binding_get(token, &binding);
 		if (r == 0)
 			r = claim_bound(token, binding, size, this_frame());
-		else if (r == -EAGAIN)
-			producer_drop_unbound(token);
+		else
+			count_unbound(token, r);
 	}
+	if (r == -ENOBUFS)
+		r = -EAGAIN;
 	if (r == 0)
 		claim_show(binding, level, size, ret_claim);
 	return r == -ERESTART ? -ESHUTDOWN : r;
 }
 
-/* The binding whose open claim this is, or NULL. */
+/* The binding whose open claim this is, or NULL. Also one that the handle has moved on from: it
+ * stays for its claim. */
 static struct binding *claim_binding(struct shmlog *log, const struct shmlog_claim *claim)
 {
-	struct binding *binding = binding_current(handle_token(log));
+	struct binding *binding = thread_bindings[token_slot(handle_token(log))];
+	uint64_t token;
 
-	if (!claim || !binding || !binding->claim.open || binding->claim.serial != claim->serial ||
+	if (!log || !claim || !binding || !binding->claim.open)
+		return NULL;
+	token = load_relaxed(&binding->token);
+	if ((token != 0 && token != handle_token(log)) || binding->claim.serial != claim->serial ||
 	    claim->data != claim_data(binding))
 		return NULL;
 	return binding;
+}
+
+/* The claim is settled: a binding that stayed only for it goes. 0; -EBADF its handle has ended. */
+static int leave_if_stale(struct shmlog *log, const struct binding *binding)
+{
+	struct ring_map *map;
+
+	if (load_relaxed(&binding->token) != 0)
+		return 0;
+	(void)binding_drop_stale(handle_token(log));
+	map = attachment_acquire(handle_token(log));
+	if (!map)
+		return -EBADF;
+	attachment_release(map);
+	return 0;
 }
 
 /* The header lies before the payload that the caller has filled; its level decides only now. */
@@ -816,13 +850,16 @@ SHMLOG_API int shmlog_commit(struct shmlog *log, struct shmlog_claim *claim, siz
 		return -EBADF;
 	if (size > binding->claim.size)
 		return -EMSGSIZE;
-	binding->claim.open = false;
-	if (!is_own(binding))
+	if (!is_own(binding)) {
+		binding->claim.open = false;
 		return commit_shared(log, binding, size);
+	}
 	if (binding->claim.level > (load_relaxed_u32(binding->control) & CONTROL_LEVEL_MASK))
 		ring_skip(&binding->lane, binding->claim.position, binding->claim.blocks);
 	else
 		commit_own(binding, size);
+	binding->claim.open = false;
+	(void)leave_if_stale(log, binding);
 	return 0;
 }
 
@@ -840,5 +877,5 @@ SHMLOG_API int shmlog_abort(struct shmlog *log, struct shmlog_claim *claim)
 	if (!binding)
 		return -EBADF;
 	producer_abort_claim(binding);
-	return 0;
+	return leave_if_stale(log, binding);
 }

@@ -12,17 +12,26 @@ int producer_tell_source(struct binding *binding);
 /* The same for a new holder of lane 0. */
 int producer_tell_shared_source(const struct ring_map *map, struct shared_holder *holder);
 
+/* A frame and what it returns to in one word, so that one store marks: a push from a signal handler
+ * between two of them would leave its own return address beside our frame. Stacks lie below 2^48.
+ */
+enum { BUSY_RETURN_SHIFT = 48 };
+
+static inline __attribute__((no_sanitize_address)) uint64_t busy_mark(uint64_t frame)
+{
+	return frame ^ (uint64_t)((const uintptr_t *)frame)[1] << BUSY_RETURN_SHIFT;
+}
+
 static inline void mark_busy(struct binding *binding, uintptr_t frame)
 {
-	binding->busy_return = ((const uintptr_t *)frame)[1];
-	binding->busy_frame = frame;
+	binding->busy = busy_mark(frame);
 	signal_fence();
 }
 
 static inline void unmark_busy(struct binding *binding)
 {
 	signal_fence();
-	binding->busy_frame = 0;
+	binding->busy = 0;
 }
 
 /* Is a push of this thread under way in @binding, below the signal handler that calls from @frame?
@@ -62,6 +71,6 @@ int producer_attempt(uintptr_t token, const struct push *push, bool count,
 void producer_drop(struct binding *binding, enum loss_reason reason);
 
 /* The same for a thread that could bind nothing. */
-void producer_drop_unbound(uintptr_t token);
+void producer_drop_unbound(uintptr_t token, enum loss_reason reason);
 
 #endif

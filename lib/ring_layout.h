@@ -125,6 +125,7 @@ enum writer_state {
 	WRITER_NONE = 0,
 	WRITER_RUNNING = 1, /* or killed: its lock byte tells                            */
 	WRITER_CLEAN = 2,   /* ended with everything that it took completed              */
+	WRITER_ENDED = 4,   /* ended by itself with pages that it could not complete      */
 	WRITER_STALLED = 3, /* running, but the disk takes nothing                       */
 };
 

@@ -122,6 +122,12 @@ static int check_options(const char *name, const struct segment_options *options
 				  "ring \"%s\": a lane of %llu bytes; give a power of two "
 				  "from 64K to 1G",
 				  name, (unsigned long long)options->lane_size);
+	if (options->mode_bits &&
+	    ((options->mode_bits & 0600) != 0600 || (options->mode_bits & ~0666u)))
+		return reason_set(-EINVAL,
+				  "ring \"%s\": mode %04o; give 0600 to 0666: the owner reads and "
+				  "writes, nobody executes",
+				  name, options->mode_bits);
 	*ret_lanes = lanes;
 	*ret_blocks = (uint32_t)blocks;
 	return 0;
@@ -332,11 +338,13 @@ static int check_header(const char *name, const struct ring_header *header, uint
 				  "%s or choose another name",
 				  name, segment_directory(), name);
 	if (header->layout_version != RING_LAYOUT_VERSION || header->incompatible != 0)
-		return reason_set(-EPROTO,
-				  "ring \"%s\": it has layout version %u (features %llx), this "
-				  "program knows version %d; use matching versions",
-				  name, header->layout_version,
-				  (unsigned long long)header->incompatible, RING_LAYOUT_VERSION);
+		return reason_set(
+			-EPROTO,
+			"ring \"%s\": it has layout version %u (features %llx), this "
+			"program knows version %d; use matching versions, or remove it with "
+			"shmlog-ctl remove --force",
+			name, header->layout_version, (unsigned long long)header->incompatible,
+			RING_LAYOUT_VERSION);
 	if (header->lanes < 1 || header->lanes > LANES_MAX || !is_power_of_two(header->blocks) ||
 	    header->blocks < LANE_BLOCKS_MIN || header->blocks > LANE_BLOCKS_MAX ||
 	    header->clock < RING_CLOCK_TSC || header->clock > RING_CLOCK_WRITER ||
@@ -695,7 +703,8 @@ static int remove_open(struct segment *segment, bool force, uint64_t *ret_undrai
 	return r;
 }
 
-/* Something under the name of a ring that is none: nobody can have it attached. */
+/* Something under the name that we cannot or may not open as a ring: another version's, or another
+ * user's. The directory decides who may unlink it. */
 static int remove_foreign(const struct sys *sys, const char *name)
 {
 	char path[PATH_SIZE];
@@ -711,7 +720,7 @@ int segment_remove(const struct sys *sys, const char *name, bool force, uint64_t
 	struct segment segment;
 	int r = segment_open(sys, name, O_RDWR, &segment);
 
-	if (r == -EBADMSG && force) {
+	if (force && (r == -EBADMSG || r == -EPROTO || r == -EACCES)) {
 		r = remove_foreign(sys, name);
 		if (r == 0)
 			*ret_undrained = 0;

@@ -88,9 +88,9 @@ static int push_waiting(uintptr_t token, const struct push *push, int64_t deadli
 	struct binding *binding;
 	int r = producer_attempt(token, push, false, &binding);
 
+	if (r == -EAGAIN && binding && binding->busy)
+		return r; /* inside another push, and counted: waiting would wait for itself */
 	while (r == -EAGAIN && !has_passed(&sys_real, deadline_ns)) {
-		if (binding && binding->busy_frame)
-			return r; /* inside another push: waiting would wait for itself */
 		if (binding)
 			r = wait_round(token, push, binding, deadline_ns);
 		else
@@ -101,7 +101,7 @@ static int push_waiting(uintptr_t token, const struct push *push, int64_t deadli
 	if (r == -EAGAIN && binding)
 		producer_drop(binding, LOSS_FULL);
 	else if (r == -EAGAIN)
-		producer_drop_unbound(token);
+		producer_drop_unbound(token, LOSS_FULL);
 	return r == -EAGAIN ? -ETIMEDOUT : r;
 }
 
@@ -255,7 +255,8 @@ static int sync_all(const struct ring_map *map, bool durable, int64_t deadline_n
 			.map = map, .lane_no = lane, .durable = durable, .position = positions[lane]
 		};
 
-		r = wait_target(&target, deadline_ns);
+		if (target.position != 0)
+			r = wait_target(&target, deadline_ns);
 	}
 	return r;
 }
@@ -272,10 +273,10 @@ SHMLOG_API int shmlog_sync(struct shmlog *log, int what, int64_t timeout_ns)
 		return -EBADF;
 	if (what & ~(SHMLOG_SYNC_DURABLE | SHMLOG_SYNC_ALL_THREADS))
 		r = -EINVAL;
-	else if (what & SHMLOG_SYNC_ALL_THREADS)
-		r = sync_all(map, durable, deadline_ns);
-	else if (binding)
+	else if (binding && !(what & SHMLOG_SYNC_ALL_THREADS))
 		r = sync_binding(binding, durable, deadline_ns);
+	else if (what & SHMLOG_SYNC_ALL_THREADS || binding_was_left(handle_token(log)))
+		r = sync_all(map, durable, deadline_ns);
 	attachment_release(map);
 	return r;
 }

@@ -52,8 +52,8 @@ static const struct argp_option create_options[] = {
 };
 
 static const struct argp_option remove_options[] = {
-	{ "force", KEY_FORCE, NULL, 0, "also while it is in use or holds records; they are lost",
-	  0 },
+	{ "force", KEY_FORCE, NULL, 0,
+	  "also while it is in use, or holds records: without a writer they are lost", 0 },
 	{ 0 },
 };
 
@@ -168,15 +168,19 @@ static int run_remove(const struct request *request)
 	static struct tally tally;
 	const char *ring = request->arguments[0];
 	const bool counted = tally_ring(&sys_real, ring, &tally) == 0;
-	uint64_t undrained = 0; /* blocks, as found under the locks */
+	uint64_t undrained = 0;
 	const int error = segment_remove(&sys_real, ring, request->force, &undrained);
 
 	if (error)
 		return cli_fail_error(error, ring, reason_get());
-	if (undrained > 0)
-		cli_complain("ring \"%s\": removed; about %" PRIu64 " records in %" PRIu64
-			     " KiB were not written and are lost",
-			     ring, counted ? tally.pending : 0, undrained * BLOCK_SIZE / 1024);
+	if (undrained > 0 && counted && tally.writer.alive)
+		cli_complain("ring \"%s\": removed; its writer goes on with the %" PRIu64
+			     " records in it",
+			     ring, undrained);
+	else if (undrained > 0)
+		cli_complain("ring \"%s\": removed; %" PRIu64
+			     " records were not written and are lost",
+			     ring, undrained);
 	return EX_OK;
 }
 

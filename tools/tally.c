@@ -60,8 +60,10 @@ static bool is_held(const struct segment *segment, int64_t lock_byte)
 
 static const char *state_name(uint32_t state, bool alive)
 {
-	if (state == WRITER_CLEAN)
+	if (!alive && state == WRITER_CLEAN)
 		return "clean";
+	if (!alive && state == WRITER_ENDED)
+		return "ended";
 	if (!alive)
 		return state == WRITER_NONE ? "none" : "killed";
 	return state == WRITER_STALLED ? "stalled" : "running";

@@ -2,7 +2,8 @@
  * drain.h - one ring as the writer sees it: take records into pages, move the ring on afterwards.
  *
  * Owns the writer's private positions and its words in the segment (struct *_status). Stores
- * nothing into a lane, trusts nothing that lies in one, never waits, never touches the disk.
+ * nothing into a lane that anybody holds, trusts nothing that lies in one, never waits, never
+ * touches the disk.
  *
  * I1. A lane's private position only moves past what was copied into the page being filled, or
  *     what holds nothing to deliver.

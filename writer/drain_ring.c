@@ -1,7 +1,7 @@
 /*
  * drain_ring.c - the ring's side of the drain: open, move on, reset, restart. See drain.h.
  *
- * Everything that the writer stores into a segment is stored here, but the quarantine mark.
+ * The positions that producers and readers see are stored here and nowhere else.
  */
 #include <errno.h>
 #include <string.h>
@@ -453,6 +453,16 @@ static bool restore_lane(struct drain *drain, struct drain_lane *lane, bool log_
 	return is_disk_behind;
 }
 
+/* Losses to a failed sync that the last writer had counted, but not named before it was killed. */
+static void restore_unsynced(struct drain *drain, struct drain_lane *lane)
+{
+	const uint64_t failed = load_relaxed(&lane->status->failed);
+	const uint64_t marked = slot_of(drain, lane->slot.lane, 0)->kept.marked[LOSS_UNSYNCED];
+
+	if (failed > marked)
+		lane->missing[LOSS_UNSYNCED] = failed - marked;
+}
+
 void drain_restore_end(struct drain *drain, bool log_continues)
 {
 	const bool is_behind_in_0 = restore_lane(drain, &drain->lanes[0], log_continues);
@@ -463,5 +473,7 @@ void drain_restore_end(struct drain *drain, bool log_continues)
 		restore_slot(drain, &drain->lanes[i].slot,
 			     restore_lane(drain, &drain->lanes[i], log_continues));
 	restore_slot(drain, &drain->unbound, false);
+	for (uint32_t i = 0; i < lane_count(drain); i++)
+		restore_unsynced(drain, &drain->lanes[i]);
 	drain_wake_all(drain);
 }

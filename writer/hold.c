@@ -140,7 +140,12 @@ static int hold_segment(struct segment *segment, const struct config *config, st
 		segment_close(segment);
 		return r;
 	}
-	return drain_segment(segment, config, ret);
+	r = drain_segment(segment, config, ret);
+	if (r == 0) { /* who holds the ring is said at once: others show it, and signal it */
+		(*ret)->writer->pid = segment->sys->getpid();
+		store_relaxed_u32(&(*ret)->writer->state, WRITER_RUNNING);
+	}
+	return r;
 }
 
 bool hold_ring_exists(const struct sys *sys, const struct config *config)
@@ -242,6 +247,10 @@ int hold_directory(const struct sys *sys, const char *path, const char *ring, bo
 	int r = create ? sys->mkdirat(AT_FDCWD, path, 0777) : 0;
 	int dir;
 
+	if (r == -ENOENT)
+		return reason_set(-ENOTDIR,
+				  "directory \"%s\": cannot make it here; make its parent first",
+				  path);
 	if (r < 0 && r != -EEXIST)
 		return reason_set(r, "directory \"%s\": cannot make it: %s", path, strerror(-r));
 	dir = sys->open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);

@@ -27,6 +27,7 @@ static int exit_status(int error)
 	case ESRCH:
 		return EX_UNAVAILABLE;
 	case ENOSPC:
+	case ENOTDIR:
 	case EROFS:
 		return EX_CANTCREAT;
 	case EAGAIN:
@@ -258,11 +259,14 @@ static void pin(int cpu)
 
 static int run(struct config *config)
 {
-	struct writer writer = { .sys = &sys_real, .config = config, .dir = -1, .dir_lock = -1 };
-	int r;
+	struct writer writer = {
+		.sys = &sys_real, .config = config, .dir = -1, .dir_lock = -1, .signals = -1
+	};
+	int r = writer_open_signals(&writer);
 
 	pin(config->cpu);
-	r = hold_both(&writer);
+	if (r == 0)
+		r = hold_both(&writer);
 	if (r == 0)
 		r = run_holding(&writer);
 	release_all(&writer);

@@ -373,7 +373,7 @@ static bool sync_last(struct pages *pages)
 		return true; /* I6: what is not synced is still in order, and moves on */
 	if (pages->is_last_sync_in_flight)
 		return false;
-	if (pages->is_last_synced || !pages->file || !drain_is_unsynced(pages->ring))
+	if (pages->is_last_synced || !pages->file || !drain_is_unsynced(pages->file_ring))
 		return true;
 	pages->is_last_sync_in_flight = io_sync(pages->io, pages->file->fd, TAG_LAST_SYNC) == 0;
 	return false;
@@ -384,7 +384,7 @@ static void synced_last(struct pages *pages, int error)
 	pages->is_last_sync_in_flight = false;
 	pages->is_last_synced = true;
 	if (error < 0)
-		drain_count_unsynced(pages->ring);
+		drain_count_unsynced(pages->file_ring);
 }
 
 void pages_poison(struct pages *pages, const char *why)

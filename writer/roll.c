@@ -281,7 +281,8 @@ static int reserve(const struct roll *roll, int fd, uint64_t size)
 	return error == -EDQUOT ? -ENOSPC : error;
 }
 
-/* A limit on file sizes makes the file smaller, as long as it is worth having. */
+/* A limit on file sizes, or little room on the disk, makes the file smaller, as long as it is worth
+ * having: what room there is is used, and the next file is asked for when this one is full. */
 static int reserve_what_fits(const struct roll *roll, struct wfile *file, uint64_t size)
 {
 	for (;;) {
@@ -290,7 +291,7 @@ static int reserve_what_fits(const struct roll *roll, struct wfile *file, uint64
 
 		if (!error)
 			file->size = size;
-		if (error != -EFBIG || half < FILE_SIZE_MIN)
+		if ((error != -EFBIG && error != -ENOSPC) || half < FILE_SIZE_MIN)
 			return error;
 		size = half;
 	}

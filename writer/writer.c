@@ -364,6 +364,20 @@ static bool is_over(const struct writer *writer, const struct drain *old)
 	return !drain_has_users(old) && drain_backlog(old) == 0 && !pages_hold(&writer->pages, old);
 }
 
+/* Nobody is left who could announce them: what @old lost is named before it goes. True: it is. */
+static bool mark_last(struct writer *writer, struct drain *old)
+{
+	struct page_slot *slot = pages_fill(&writer->pages, old);
+
+	if (!slot)
+		return false;
+	drain_mark(old, &slot->builder);
+	if (slot->builder.records == 0)
+		return true;
+	pages_close(&writer->pages);
+	return false;
+}
+
 static void close_old(struct writer *writer)
 {
 	if (writer->is_sync_in_flight || writer->is_snapshot_held)
@@ -373,7 +387,7 @@ static void close_old(struct writer *writer)
 
 		if (writer->pages.file_ring == old)
 			pages_roll(&writer->pages); /* a file is one ring's */
-		if (!is_over(writer, old))
+		if (!is_over(writer, old) || !mark_last(writer, old))
 			continue;
 		writer->ring_count--;
 		memmove(&writer->rings[i], &writer->rings[i + 1],
@@ -697,10 +711,9 @@ static int end(struct writer *writer)
 		finish_durable(writer);
 	pages_finish(pages);
 	store_relaxed_u32(&writer->ring->writer->io_backend, IO_NONE);
-	if (is_clean) {
+	if (is_clean)
 		writer->ring->writer->pending_log_id = 0;
-		store_relaxed_u32(&writer->ring->writer->state, WRITER_CLEAN);
-	}
+	store_relaxed_u32(&writer->ring->writer->state, is_clean ? WRITER_CLEAN : WRITER_ENDED);
 	if (pages->fatal)
 		return reason_set(pages->fatal, "%s: %s; what was published waits in the ring",
 				  writer->config->directory, writer->told);
@@ -723,7 +736,7 @@ static void wake(void *argument)
 	doorbell_ring(writer->sys, ring->doorbell, ring->writer);
 }
 
-static int open_signals(void)
+int writer_open_signals(struct writer *writer)
 {
 	sigset_t set;
 
@@ -735,9 +748,10 @@ static int open_signals(void)
 	(void)sigaddset(&set, SIGUSR2);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-		return -errno;
-	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) == 0)
+		writer->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	return writer->signals < 0 ? reason_set(-errno, "cannot take signals: %s", strerror(errno))
+				   : 0;
 }
 
 static void start_pages(struct writer *writer, const struct recovery *recovery)
@@ -762,9 +776,6 @@ int writer_run(struct writer *writer, const struct recovery *recovery)
 {
 	int r;
 
-	writer->signals = open_signals();
-	if (writer->signals < 0)
-		return reason_set(-errno, "cannot take signals: %s", strerror(errno));
 	r = janitor_start(&writer->roll, wake, writer, &writer->janitor);
 	if (r < 0)
 		return reason_set(r, "cannot start the second thread: %s", strerror(-r));
@@ -780,6 +791,5 @@ int writer_run(struct writer *writer, const struct recovery *recovery)
 	}
 	r = end(writer);
 	janitor_stop(&writer->janitor);
-	(void)close(writer->signals);
 	return r;
 }

@@ -59,6 +59,12 @@ struct writer {
 void writer_enter_ring(struct writer *writer, struct drain *ring, uint64_t log_id);
 
 /**
+ * writer_open_signals() - block what the loop reads, before anybody can see the writer.
+ * Return: 0; -errno with a reason.
+ */
+int writer_open_signals(struct writer *writer);
+
+/**
  * writer_run() - drain until told to stop.
  * @writer: set up by main: config, io, roll, ring, recovered.
  * Return: 0; -errno with a reason: what could not be written is in the ring.

@@ -28,6 +28,7 @@ cleanup() {
 	if ((status != 0)) && [[ -s $WORK/writer.err ]]; then
 		sed 's/^/    /' "$WORK/writer.err" >&2
 	fi
+	[[ ! -d $WORK/disk ]] || umount "$WORK/disk" || true
 	rm -rf "$SHM/shmlog.$RING"* "$WORK"
 	exit "$status"
 } 2>/dev/null

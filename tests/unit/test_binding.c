@@ -839,6 +839,42 @@ static void push_into_new_ring(const char *text)
 	cr_assert(r == 0, "%s", shmlog_strerror(r));
 }
 
+Test(binding, an_open_claim_keeps_its_lane_when_the_ring_is_made_anew)
+{
+	struct shmlog_claim claim;
+	struct test_ring fresh;
+
+	use_lanes(2);
+	cr_assert(shmlog_claim(producer, SHMLOG_INFO, 8, &claim) == 0);
+	test_remove(&ring);
+	test_ring_make_again(&fresh, &ring, 2);
+	cr_assert(shmlog_try_push(producer, "other", 5) == -ESHUTDOWN);
+	(void)sys_real.sleep(20 * NS_PER_MS); /* past the interval at which it looks again */
+	cr_assert(shmlog_try_push(producer, "other", 5) == -ESHUTDOWN);
+	memcpy(claim.data, "filled", 6);
+	cr_assert(shmlog_commit(producer, &claim, 6) == 0);
+	cr_assert(read_lane(1) == 2);
+	expect_text(&seen[1], "filled");
+	push_into_new_ring("new");
+	cr_assert(test_lock_falls(&ring, LOCK_BYTE_LANE(1)), "the old lane is given back");
+	cr_assert(test_read_all(&fresh, 1, seen, SEEN_MAX) == 2);
+	test_ring_close(&fresh);
+}
+
+Test(binding, detach_aborts_the_callers_claim)
+{
+	struct shmlog_claim claim;
+	struct shmlog *copy;
+
+	use_lanes(2);
+	copy = producer;
+	cr_assert(shmlog_claim(producer, SHMLOG_INFO, 8, &claim) == 0);
+	shmlog_detach(&producer);
+	cr_assert(test_lock_falls(&ring, LOCK_BYTE_LANE(1)));
+	cr_assert(shmlog_commit(copy, &claim, 1) == -EBADF);
+	cr_assert(read_lane(1) == 1, "SOURCE alone");
+}
+
 Test(binding, a_removed_ring_is_told_and_a_new_one_taken_up)
 {
 	struct test_ring fresh;

@@ -260,7 +260,7 @@ Test(directory, its_parents_are_not_made, .init = set_up, .fini = tear_down)
 	char path[80];
 
 	snprintf(path, sizeof(path), "%s/no/log", dir.dir);
-	cr_assert(hold_path(path, "orders", true) == -ENOENT);
+	cr_assert(hold_path(path, "orders", true) == -ENOTDIR);
 	cr_assert(reason_has(path), "%s", reason_get());
 }
 

@@ -328,18 +328,39 @@ Test(roll, a_leftover_with_writes_under_way_is_not_touched, .init = set_up, .fin
 	close(other);
 }
 
-Test(roll, without_room_nothing_is_left, .init = set_up, .fini = tear_down)
+/* A disk of so many bytes, which goes with the test's process. */
+static void use_disk(const char *size)
 {
+	char option[32];
+
+	snprintf(option, sizeof(option), "size=%s", size);
 	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("none", bench.path, "tmpfs", 0, "size=2m") < 0)
+	    mount("none", bench.path, "tmpfs", 0, option) < 0)
 		cr_skip_test("needs the right to mount: %s", strerror(errno));
 	bench.roll.dir = bench.dir = open(bench.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void leave_disk(void)
+{
+	roll_close(&bench.roll);
+	umount2(bench.path, MNT_DETACH);
+}
+
+Test(roll, without_room_nothing_is_left, .init = set_up, .fini = tear_down)
+{
+	use_disk("512k");
 	cr_assert(roll_make(&bench.roll, roll_take(&bench.roll), first_place, 4 * MIB) == -ENOSPC);
 	cr_assert(!present(first_place, LOGFILE_OPEN));
 	cr_assert(strstr(reason_get(), bench.path) != NULL);
-	cr_assert(made(first_place, MIB)->size == MIB);
-	roll_close(&bench.roll);
-	umount2(bench.path, MNT_DETACH);
+	leave_disk();
+}
+
+Test(roll, with_little_room_the_file_is_smaller, .init = set_up, .fini = tear_down)
+{
+	use_disk("3m");
+	cr_assert(made(first_place, 16 * MIB)->size == 2 * MIB);
+	cr_assert(size_of(first_place, LOGFILE_OPEN) == 2 * MIB);
+	leave_disk();
 }
 
 Test(roll, without_reserving_the_size_alone_is_set, .init = set_up, .fini = tear_down)

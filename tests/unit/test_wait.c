@@ -359,6 +359,16 @@ Test(wait, records_that_the_disk_lost_are_an_error_also_when_the_writer_has_move
 	cr_assert(sync_for(SHMLOG_SYNC_DURABLE, ever) == 0, "an old loss is not a new one");
 }
 
+Test(wait, a_lane_that_was_given_back_is_waited_for)
+{
+	test_push(producer, "x");
+	cr_assert(shmlog_unbind(producer) == 0);
+	cr_assert(sync_for(SHMLOG_SYNC_DURABLE, soon) == -ETIMEDOUT);
+	start_writer(drain_and_answer);
+	cr_assert(sync_for(SHMLOG_SYNC_DURABLE, ever) == 0);
+	stop_writer();
+}
+
 Test(wait, a_loss_before_the_call_is_said_once)
 {
 	struct lane_status *status = test_lane_status(&ring, 1);

@@ -154,6 +154,7 @@ int attachment_map(const struct sys *sys, const char *ring, const char *name, in
 	map->level = level;
 	strncpy(map->name, name, sizeof(map->name) - 1);
 	store_relaxed(&map->renew_after_ns, 0);
+	store_relaxed(&map->closed_after_ns, 0);
 	store_relaxed(&map->space_after_ns, 0);
 	r = map_segment(map, ring);
 	if (r == 0)
@@ -225,13 +226,12 @@ bool attachment_end(uintptr_t token, struct ring_map **ret_map)
 	return false;
 }
 
-static bool renew_is_due(struct ring_map *map)
+/* Whoever found no successor need not ask again at once. A ring that is closed has a time of its
+ * own: its successor exists by then, although a moment ago, when a lane was full, there was none.
+ */
+static struct shared_u64 *renew_after(struct ring_map *map)
 {
-	const uint64_t now = clock_monotonic_ns();
-	const uint64_t after = load_relaxed(&map->renew_after_ns);
-
-	return now >= after && swap_relaxed(&map->renew_after_ns, after,
-					    now + RENEW_INTERVAL_MS * (uint64_t)NS_PER_MS);
+	return map_is_closed(map) ? &map->closed_after_ns : &map->renew_after_ns;
 }
 
 /* Is there another ring under the name now? No heap: pushes in signal handlers come here too. */
@@ -247,16 +247,23 @@ static bool has_successor(const struct ring_map *map)
 
 int attachment_renew(uintptr_t token, struct ring_map *map)
 {
+	struct shared_u64 *after;
 	struct ring_map *fresh;
-	uint64_t word;
+	uint64_t word, now;
 	int r;
 
 	if (!handle_look(token, &word))
 		return -EBADF;
 	if (word_map(word) != map)
 		return 0; /* another thread did it */
-	if (!renew_is_due(map) || !has_successor(map))
+	after = renew_after(map);
+	now = clock_monotonic_ns();
+	if (now < load_relaxed(after))
 		return -ESHUTDOWN;
+	if (!has_successor(map)) {
+		store_relaxed(after, now + RENEW_INTERVAL_MS * (uint64_t)NS_PER_MS);
+		return -ESHUTDOWN;
+	}
 	r = attachment_map(map->sys, map->segment.name, map->name, map->level, &fresh);
 	if (r < 0)
 		return r == -ENOENT ? -ESHUTDOWN : r;

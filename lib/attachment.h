@@ -31,9 +31,10 @@ struct ring_map {
 	struct doorbell *doorbell;
 	char name[SOURCE_NAME_SIZE];
 	int level;
-	struct shared_u64 renew_after_ns; /* when a closed ring may be looked for again  */
-	struct shared_u64 space_after_ns; /* when lanes may be asked for memory again    */
-	struct process_state *process;    /* mapped once, kept for the next user of this map */
+	struct shared_u64 renew_after_ns;  /* when to look for a successor again       */
+	struct shared_u64 closed_after_ns; /* ... once the ring is closed              */
+	struct shared_u64 space_after_ns;  /* when lanes may be asked for memory again    */
+	struct process_state *process;     /* mapped once, kept for the next user of this map */
 };
 
 static inline uintptr_t handle_token(const struct shmlog *log)

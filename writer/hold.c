@@ -171,21 +171,21 @@ int hold_successor(const struct sys *sys, const struct config *config, const str
 {
 	const struct geometry *geometry = &gone->segment.geometry;
 	struct config same = *config;
-	int r = segment_set_closed(&gone->segment);
+	int r;
 
-	if (r < 0)
-		return reason_set(r, "ring \"%s\": cannot close it: %s", config->ring,
-				  strerror(-r));
-	segment_wake_all(&gone->view);
 	same.lanes = geometry->lanes;
 	same.lane_size = (uint64_t)geometry->blocks * BLOCK_SIZE;
 	same.clock = geometry->clock;
 	same.once = false;
 	memset(same.origin, ORIGIN_DEFAULT, sizeof(same.origin));
 	r = hold_ring(sys, &same, ret);
-	if (r == 0)
-		drain_restore_end(*ret, false);
-	return r;
+	if (r < 0)
+		return r;
+	drain_restore_end(*ret, false);
+	/* Only now: whoever sees it closed finds the new one. */
+	if (segment_set_closed(&gone->segment) == 0)
+		segment_wake_all(&gone->view);
+	return 0;
 }
 
 void hold_release(struct drain *drain)

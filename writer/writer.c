@@ -385,6 +385,8 @@ static void close_old(struct writer *writer)
 	for (unsigned i = 0; i + 1 < writer->ring_count; i++) {
 		struct drain *old = writer->rings[i];
 
+		if (writer->pages.filling && writer->pages.filling->drain == old)
+			pages_close(&writer->pages); /* it need not wait for a flush */
 		if (writer->pages.file_ring == old)
 			pages_roll(&writer->pages); /* a file is one ring's */
 		if (!is_over(writer, old) || !mark_last(writer, old))

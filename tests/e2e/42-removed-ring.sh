@@ -24,10 +24,18 @@ is_another() {
 	[[ $(inode) != none && $(inode) != "$1" ]]
 }
 
+has_moved_on() {
+	[[ $(stat_of "$RING" '[.producers[] | select(.name == "busy" and .enqueued > 0)] | length') == 1 ]]
+}
+
+# Removed while its producer is at work in it; the next round begins in the new ring.
 for ((round = 0; round < rounds; round++)); do
-	sed -n "$((round * lines + 1)),$(((round + 1) * lines))p" "$WORK/in" >&3 &
-	feeder=$!
+	sed -n "$((round * lines + 1)),$(((round + 1) * lines))p" "$WORK/in" >"$WORK/part"
+	head -n 1000 "$WORK/part" >&3
+	wait_until 20 has_moved_on
 	before=$(inode)
+	tail -n +1001 "$WORK/part" >&3 &
+	feeder=$!
 	rm "$SHM/shmlog.$RING"
 	wait_until 20 is_another "$before"
 	wait "$feeder"
@@ -45,3 +53,19 @@ same "$WORK/in" "$WORK/out"
 equal "$(published idle "$WORK/log")" once "the idle producer's record"
 equal "$(lost "$WORK/log")" 0 "lost records"
 sound "$WORK/log"
+
+# What a producer of the removed ring dropped, and did not live to announce, is marked before the
+# ring goes: also where no flush is due for long.
+start_writer "$RING.b" "$WORK/b" --lanes 2 --lane-size 64K --flush-interval 1h
+status=0
+shmlog-push -r "$RING.b" --name flood <"$WORK/in" 2>"$WORK/err" || status=$?
+equal "$status" 1 "exit code of a push that dropped"
+told=$(sed -nE 's/.*: ([0-9]+) of [0-9]+ records were dropped.*/\1/p' "$WORK/err")
+rm "$SHM/shmlog.$RING.b"
+has_let_go() {
+	[[ -e $SHM/shmlog.$RING.b ]] && ! grep -q 'shmlog.*(deleted)' "/proc/$WRITER/maps"
+}
+wait_until 20 has_let_go
+kill_writer # so that no orderly end marks anything
+expect 0 shmlog-writer --once -r "$RING.b" -d "$WORK/b"
+equal "$(lost "$WORK/b")" "$told" "marked as lost"

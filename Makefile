@@ -43,7 +43,7 @@ PROGRAMS := $(addprefix $(BUILD)/shmlog-,writer push cat stat ctl)
 LIBRARIES := $(BUILD)/libshmlog.a $(BUILD)/libshmlog.so.$(VERSION)
 HEADERS := $(wildcard include/*.h)
 SONAMES := libshmlog.so.$(SOVERSION) libshmlog.so
-EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
+EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard docs/examples/*.c))
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/e2e/*.c))
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
@@ -133,7 +133,7 @@ bench: all $(BENCHES) ## ratios of this machine
 .PHONY: format clean
 format: ## lay out all C files as .clang-format says
 	$(Q)clang-format -i $(wildcard include/*.h lib/*.[ch] writer/*.[ch] tools/*.[ch] \
-		examples/*.c bench/*.c tests/*/*.[ch])
+		docs/examples/*.c bench/*.c tests/*/*.[ch])
 
 clean: ## remove what was built
 	$(Q)rm -rf build

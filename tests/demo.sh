@@ -5,7 +5,7 @@ set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
 : "${SHMLOG_BIN:?run make demo}"
-export PATH=$SHMLOG_BIN:$SHMLOG_BIN/examples:$PATH
+export PATH=$SHMLOG_BIN:$SHMLOG_BIN/docs/examples:$PATH
 
 readonly ring=demo-$$
 work=$(mktemp -d "${TMPDIR:-/tmp}/shmlog-demo.XXXXXX")

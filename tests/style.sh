@@ -4,7 +4,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 shopt -s nullglob
 
-readonly sources=(include/*.h lib/*.[ch] writer/*.[ch] tools/*.[ch] examples/*.c bench/*.c tests/*/*.[ch])
+readonly sources=(include/*.h lib/*.[ch] writer/*.[ch] tools/*.[ch] docs/examples/*.c bench/*.c tests/*/*.[ch])
 readonly scripts=(.ci/run tests/*.sh tests/*/*.sh)
 broken=0
 

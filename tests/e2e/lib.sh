@@ -8,7 +8,7 @@
 set -euo pipefail
 export LC_ALL=C
 : "${SHMLOG_BIN:?run by make e2e, or set it to the build directory}"
-export PATH=$SHMLOG_BIN:$SHMLOG_BIN/tests/e2e:$SHMLOG_BIN/examples:$PATH
+export PATH=$SHMLOG_BIN:$SHMLOG_BIN/tests/e2e:$SHMLOG_BIN/docs/examples:$PATH
 
 readonly SHM=${SHMLOG_SHM_DIR:-/dev/shm}
 readonly FULL=${FULL:-}

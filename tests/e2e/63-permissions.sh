@@ -3,8 +3,8 @@
 . "$(dirname "$0")/lib.sh"
 
 if (($(id -u) != 0)); then
-	say "skipped: needs root"
-	exit 0
+	say "needs root"
+	exit 77
 fi
 
 # The programs where everybody may run them.

@@ -234,7 +234,8 @@ static void begin_sync(struct writer *writer)
 {
 	struct pages *pages = &writer->pages;
 
-	if (writer->is_sync_in_flight || writer->is_snapshot_held || !is_sync_due(writer))
+	if (writer->is_sync_in_flight || writer->is_snapshot_held || pages->is_poisoned ||
+	    !is_sync_due(writer))
 		return;
 	if (!is_anything_unsynced(writer) && !pages_await_sync(pages) && !writer->is_sync_wanted)
 		return;

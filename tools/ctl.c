@@ -281,20 +281,45 @@ static int bell_ask(struct bell *bell, struct shared_u32 *requests, const struct
 	return error ? bell_fail(bell, error) : EX_OK;
 }
 
+/* Records that the disk has lost so far. */
+static uint64_t bell_failed(const struct bell *bell)
+{
+	uint64_t failed = 0;
+
+	for (uint32_t lane = 0; lane < bell->segment.geometry.lanes; lane++)
+		failed += load_relaxed(&view_lane_status(&bell->view, lane)->failed);
+	return failed;
+}
+
+/* An answer says that everything is durable, but for what the disk has lost meanwhile. */
+static int say_failed(const char *ring, uint64_t records)
+{
+	if (records == 0)
+		return EX_OK;
+	cli_complain("ring \"%s\": the disk may have lost %" PRIu64
+		     " records meanwhile, see the writer's messages",
+		     ring, records);
+	return EX_IOERR;
+}
+
 static int ask_writer(const struct request *request, bool rotate)
 {
 	struct bell bell;
 	const int error = bell_open(request->arguments[0], &bell);
 	const struct writer_status *writer;
+	uint64_t failed;
 	int exit_code = EX_OK;
 
 	if (error)
 		return cli_fail_error(error, request->arguments[0], reason_get());
 	writer = view_writer(&bell.view);
+	failed = bell_failed(&bell);
 	if (rotate)
 		exit_code = bell_ask(&bell, &bell.doorbell->rotate_requests, &writer->rotate_done);
 	if (exit_code == EX_OK)
 		exit_code = bell_ask(&bell, &bell.doorbell->sync_requests, &writer->sync_done);
+	if (exit_code == EX_OK)
+		exit_code = say_failed(request->arguments[0], bell_failed(&bell) - failed);
 	bell_close(&bell);
 	return exit_code;
 }

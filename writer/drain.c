@@ -90,6 +90,15 @@ static bool take_data(struct drain *drain, struct page_builder *page, struct dra
 	return true;
 }
 
+/* What a lane lost below the ring: released, but not (or no longer) on disk. */
+static bool mark_missing(struct drain *drain, struct page_builder *page, struct drain_lane *lane)
+{
+	if (!append_gap(drain, page, lane, slot_of(drain, lane->slot.lane, 0), lane->missing))
+		return false;
+	memset(lane->missing, 0, sizeof(lane->missing));
+	return true;
+}
+
 /* Drops of the binding before this one, that it could no longer announce itself, come first. */
 static bool mark_before_source(struct drain *drain, struct page_builder *page,
 			       struct drain_lane *lane, struct drain_slot *slot,
@@ -111,7 +120,8 @@ static bool take_source(struct drain *drain, struct page_builder *page, struct d
 	source.lane = slot->lane;
 	source.owner = slot->owner;
 	source.reserved = 0;
-	if (!mark_before_source(drain, page, lane, slot, &source) ||
+	if (!mark_missing(drain, page, lane) ||
+	    !mark_before_source(drain, page, lane, slot, &source) ||
 	    !touch(page, lane, slot, sizeof(source)))
 		return false;
 	taken->header.source = slot_source_no(slot);
@@ -358,15 +368,6 @@ static bool mark_unbound(struct drain *drain, struct page_builder *page)
 	copy_counters(drops, drain->doorbell->drops);
 	unmarked(&drain->unbound, drops, lost);
 	return append_gap(drain, page, NULL, &drain->unbound, lost);
-}
-
-/* What a lane lost below the ring: released, but not (or no longer) on disk. */
-static bool mark_missing(struct drain *drain, struct page_builder *page, struct drain_lane *lane)
-{
-	if (!append_gap(drain, page, lane, slot_of(drain, lane->slot.lane, 0), lane->missing))
-		return false;
-	memset(lane->missing, 0, sizeof(lane->missing));
-	return true;
 }
 
 void drain_mark(struct drain *drain, struct page_builder *page)

@@ -881,6 +881,25 @@ Test(failed_sync, counts_and_marks_what_was_released_since_the_last, .init = set
 	expect_marks(4, "");
 }
 
+Test(failed_sync, that_a_killed_writer_had_not_named_is_named_by_the_next, .init = set_up,
+     .fini = tear_down)
+{
+	ring_data(&ring, 1, "a");
+	ring_data(&ring, 1, "b");
+	(void)take(0);
+	release(0);
+	drain_count_unsynced(&ring.drain);
+	ring_reopen(&ring);
+	drain_restore_page(&ring.drain, pages[0]);
+	drain_restore_end(&ring.drain, true);
+	expect_marks(1, "1-2y");
+	ring_reopen(&ring);
+	drain_restore_page(&ring.drain, pages[0]);
+	drain_restore_page(&ring.drain, pages[1]);
+	drain_restore_end(&ring.drain, true);
+	expect_marks(2, "");
+}
+
 /* ---- records and words that make no sense ---- */
 
 Test(refused, a_record_costs_itself_only, .init = set_up, .fini = tear_down)

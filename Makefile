@@ -130,6 +130,22 @@ demo: all ## the main job on real text: publish, write, read back, compare; unde
 bench: all $(BENCHES) ## ratios of this machine
 	$(Q)for bench in $(BENCHES); do $$bench || exit 1; done
 
+# ---- the proof suites: each has its rules beside its files, and adds itself to PROOFS ----
+
+# What several suites use: tests/support/.
+SUPPORT := $(call objects,$(wildcard tests/support/*.c))
+PROOFS :=
+PROOF_PACKAGES := patch
+include $(sort $(wildcard tests/*/suite.mk))
+
+.PHONY: proof bugs
+proof: ## all proof suites, as CI runs them; FULL=1 for full counts; docs/TESTING.md says how long
+	$(Q)for suite in $(sort $(PROOFS)); do \
+		printf '  %-6s %s\n' PROOF "$$suite"; $(MAKE) --no-print-directory "$$suite" || exit 1; done
+
+bugs: all ## each planted bug of tests/bugs/ is found by its suite; ONLY=name for one
+	$(Q)MAKE='$(MAKE)' BUILD='$(BUILD)' tests/bugs/run.sh $(ONLY)
+
 .PHONY: format clean
 format: ## lay out all C files as .clang-format says
 	$(Q)clang-format -i $(wildcard include/*.h lib/*.[ch] writer/*.[ch] tools/*.[ch] \
@@ -154,21 +170,27 @@ install: $(LIBRARIES) $(PROGRAMS) ## into DESTDIR and PREFIX (/usr/local)
 PACKAGES := gcc g++ libc6-dev pkg-config clang-format shellcheck jq lz4 liburing-dev liblz4-dev \
 	libxxhash-dev libinih-dev libjansson-dev libcriterion-dev
 
-.PHONY: deps
-deps: ## install what is missing from Debian 12 (needs root or sudo)
-	$(Q)missing=; for package in $(PACKAGES); do \
+# $(call install_missing,packages)
+install_missing = missing=; for package in $(1); do \
 		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || \
 			missing="$$missing $$package"; done; \
 	[ -n "$$missing" ] || exit 0; \
-	echo "deps: installing$$missing"; \
+	echo "$@: installing$$missing"; \
 	root=; [ "$$(id -u)" = 0 ] || root=sudo; \
 	$$root apt-get -q -o DPkg::Lock::Timeout=120 update >/dev/null && \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 install \
 		--no-install-recommends $$missing >/dev/null
 
+.PHONY: deps proof-deps
+deps: ## install what is missing from Debian 12 (needs root or sudo)
+	$(Q)$(call install_missing,$(PACKAGES))
+
+proof-deps: | $(FIRST) ## ... and what the proof suites need besides
+	$(Q)$(call install_missing,$(PROOF_PACKAGES))
+
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile tests/*/suite.mk | expand -t 18
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
 .SECONDARY:

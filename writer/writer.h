@@ -66,7 +66,7 @@ int writer_open_signals(struct writer *writer);
 
 /**
  * writer_run() - drain until told to stop.
- * @writer: set up by main: config, io, roll, ring, recovered.
+ * @writer: set up by session.c: config, io, roll, ring, recovered.
  * Return: 0; -errno with a reason: what could not be written is in the ring.
  */
 int writer_run(struct writer *writer, const struct recovery *recovery);

@@ -1,0 +1,241 @@
+/*
+ * session.c - hold the ring and the directory, recover, run. See session.h.
+ */
+#include "session.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hold.h"
+#include "writer.h"
+
+static void say(const char *text)
+{
+	(void)fprintf(stderr, "shmlog-writer: %s\n", text);
+}
+
+static int open_io(struct writer *writer, session_open_io *open)
+{
+	const char *why = NULL;
+	const int r = open(writer->config->io, &writer->io, &why);
+
+	if (r < 0 && writer->config->io == IO_CHOOSE_URING)
+		return reason_set(-EOPNOTSUPP,
+				  "--io uring: the kernel or a sandbox refuses it: %s; take "
+				  "--io auto or pwrite",
+				  strerror(-r));
+	if (r < 0)
+		return reason_set(r, "cannot open the disk back end: %s", strerror(-r));
+	if (why)
+		say(why);
+	return 0;
+}
+
+/* ---- is this the log that the ring was drained into? ---- */
+
+static bool is_same_path(const struct writer_status *status, const char *path)
+{
+	return strncmp(status->log_path, path, sizeof(status->log_path) - 1) == 0;
+}
+
+/* Pages of another log may have been under way when its writer was killed: what it had taken and
+ * not released yet would be written twice. */
+static bool is_foreign(const struct writer *writer, uint64_t log_id, const char *path)
+{
+	const struct writer_status *status = writer->ring->writer;
+
+	if (status->pending_log_id == 0)
+		return false;
+	if (log_id == 0 && is_same_path(status, path))
+		return false; /* killed before its first page, or the log was deleted */
+	return status->pending_log_id != log_id;
+}
+
+/* --adopt: settle the other log first, so that the ring knows what is in it. */
+static int adopt(struct writer *writer)
+{
+	char path[WRITER_PATH_SIZE];
+	struct recovery recovery;
+	struct roll roll;
+	int dir, lock;
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%.*s", (int)sizeof(path) - 1,
+		       writer->ring->writer->log_path);
+	r = hold_directory(writer->sys, path, writer->config->ring, false, &dir, &lock);
+	if (r == -ENOENT) {
+		(void)fprintf(
+			stderr,
+			"shmlog-writer: the ring's log %s is gone: going on without it; the last "
+			"records that it took may be written twice\n",
+			path);
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	r = roll_open(&roll, writer->sys, dir, path, false);
+	if (r == 0) {
+		r = recover_log(&roll, writer->ring, &recovery);
+		roll_close(&roll);
+	}
+	(void)writer->sys->close(lock);
+	(void)writer->sys->close(dir);
+	return r;
+}
+
+static int check_log(struct writer *writer, uint64_t log_id, const char *path)
+{
+	if (!is_foreign(writer, log_id, path))
+		return 0;
+	if (writer->config->adopt)
+		return adopt(writer);
+	return reason_set(
+		-EXDEV,
+		"directory \"%s\": ring \"%s\" was last drained into %s, and that writer "
+		"did not end cleanly; use that directory, or --adopt to recover it and go "
+		"on here",
+		path, writer->config->ring, writer->ring->writer->log_path);
+}
+
+/* ---- start ---- */
+
+static int new_log_id(const struct writer *writer, const char *path, uint64_t *ret)
+{
+	const struct writer_status *status = writer->ring->writer;
+	int r = 0;
+
+	*ret = is_same_path(status, path) ? status->pending_log_id : 0;
+	while (r >= 0 && *ret == 0)
+		r = writer->sys->getrandom(ret, sizeof(*ret));
+	return r < 0 ? r : 0;
+}
+
+static void tell_recovery(const struct recovery *recovery)
+{
+	if (recovery->sealed)
+		(void)fprintf(stderr,
+			      "shmlog-writer: recovered: sealed %u files, %llu bytes set aside, "
+			      "%llu pages "
+			      "missing\n",
+			      recovery->sealed, (unsigned long long)recovery->cut,
+			      (unsigned long long)recovery->missing);
+}
+
+static int recover(struct writer *writer, const char *path, struct recovery *recovery)
+{
+	uint64_t log_id;
+	bool continues;
+	int r = recover_log_id(writer->sys, writer->dir, &log_id);
+
+	if (r < 0)
+		return r;
+	r = check_log(writer, log_id, path);
+	if (r < 0)
+		return r;
+	r = recover_log(&writer->roll, writer->ring, recovery);
+	if (r < 0)
+		return r;
+	/* Only the log that spoke for the ring so far can be missing something of it. */
+	continues = log_id != 0 && log_id == writer->ring->writer->log_id;
+	if (recovery->log_id == 0)
+		r = new_log_id(writer, path, &recovery->log_id);
+	if (r < 0)
+		return r;
+	drain_restore_end(writer->ring, continues);
+	writer_enter_ring(writer, writer->ring, recovery->log_id);
+	tell_recovery(recovery);
+	return 0;
+}
+
+static int run_in_directory(struct writer *writer, session_open_io *open, const char *path)
+{
+	struct recovery recovery;
+	int r = open_io(writer, open);
+
+	if (r < 0)
+		return r;
+	r = roll_open(&writer->roll, writer->sys, writer->dir, path,
+		      writer->io->backend == IO_URING);
+	if (r < 0)
+		return reason_set(r, "out of memory");
+	r = recover(writer, path, &recovery);
+	if (r == 0)
+		r = writer_run(writer, &recovery);
+	roll_close(&writer->roll);
+	io_close(&writer->io);
+	return r;
+}
+
+static int hold_log(struct writer *writer)
+{
+	return hold_directory(writer->sys, writer->config->directory, writer->config->ring, true,
+			      &writer->dir, &writer->dir_lock);
+}
+
+/* Whatever exists already is held first: what cannot be held leaves nothing new behind. */
+static int hold_both(struct writer *writer)
+{
+	const bool is_ring_first =
+		writer->config->once || hold_ring_exists(writer->sys, writer->config);
+	int r = is_ring_first ? hold_ring(writer->sys, writer->config, &writer->ring)
+			      : hold_log(writer);
+
+	if (r < 0)
+		return r;
+	return is_ring_first ? hold_log(writer)
+			     : hold_ring(writer->sys, writer->config, &writer->ring);
+}
+
+static int run_holding(struct writer *writer, session_open_io *open)
+{
+	char path[PATH_MAX];
+
+	if (!realpath(writer->config->directory, path))
+		(void)snprintf(path, sizeof(path), "%s", writer->config->directory);
+	return run_in_directory(writer, open, path);
+}
+
+static void release_all(struct writer *writer)
+{
+	for (unsigned i = 0; i + 1 < writer->ring_count; i++)
+		hold_release(writer->rings[i]);
+	if (writer->ring)
+		hold_release(writer->ring);
+	if (writer->dir_lock >= 0)
+		(void)writer->sys->close(writer->dir_lock);
+	if (writer->dir >= 0)
+		(void)writer->sys->close(writer->dir);
+}
+
+static void pin(int cpu)
+{
+	cpu_set_t set;
+
+	if (cpu < 0)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0)
+		(void)fprintf(stderr, "shmlog-writer: --cpu %d: %s; running on any\n", cpu,
+			      strerror(errno));
+}
+
+int session_run(struct config *config, const struct sys *sys, session_open_io *open)
+{
+	struct writer writer = {
+		.sys = sys, .config = config, .dir = -1, .dir_lock = -1, .signals = -1
+	};
+	int r = writer_open_signals(&writer);
+
+	pin(config->cpu);
+	if (r == 0)
+		r = hold_both(&writer);
+	if (r == 0)
+		r = run_holding(&writer, open);
+	release_all(&writer);
+	return r;
+}

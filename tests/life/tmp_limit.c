@@ -1,0 +1,2 @@
+#include "stage.h"
+const struct scenario limit_scenarios[] = { { 0 } };

@@ -1,0 +1,2 @@
+#include "stage.h"
+const struct scenario owner_scenarios[] = { { 0 } };

@@ -1,0 +1,2 @@
+#include "stage.h"
+const struct scenario ring_scenarios[] = { { 0 } };

@@ -1,0 +1,2 @@
+#include "stage.h"
+const struct scenario signal_scenarios[] = { { 0 } };

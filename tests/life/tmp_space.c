@@ -1,0 +1,2 @@
+#include "stage.h"
+const struct scenario space_scenarios[] = { { 0 } };

@@ -1,0 +1,2 @@
+#include "stage.h"
+const struct scenario writer_scenarios[] = { { 0 } };

@@ -20,8 +20,9 @@
  *
  * All functions return 0 or a negative errno, print nothing and never exit. One handle serves all
  * threads of a process and stays usable in the child of a fork (the child binds lanes of its own
- * at its first push); only fork() inside a signal handler that interrupted a push is forbidden.
- *C11, C++11 and up.
+ * at its first push). A child that is forked inside a signal handler that interrupted a push may
+ * push, too, but must not return from the handler. A vforked child may push in the place of a
+ * thread that is bound; it cannot bind: -EAGAIN. C11, C++11 and up.
  */
 #ifndef SHMLOG_H
 #define SHMLOG_H

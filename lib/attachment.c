@@ -163,6 +163,7 @@ int attachment_map(const struct sys *sys, const char *ring, const char *name, in
 		attachment_release(map);
 		return r;
 	}
+	binding_own_process(map);
 	*ret = map;
 	return 0;
 }
@@ -267,6 +268,8 @@ int attachment_renew(uintptr_t token, struct ring_map *map)
 	r = attachment_map(map->sys, map->segment.name, map->name, map->level, &fresh);
 	if (r < 0)
 		return r == -ENOENT ? -ESHUTDOWN : r;
+	/* Its process is the old map's, whoever is asking: see I5 of binding.h. */
+	store_relaxed_u32(&fresh->process->pid, load_relaxed_u32(&map->process->pid));
 	for (size_t i = 0; i < LOSS_REASONS; i++) /* statistics are the handle's */
 		store_relaxed(&fresh->process->drops[i], load_relaxed(&map->process->drops[i]));
 	if (!swap_seq_cst(&handles[token_slot(token)], word,
@@ -287,5 +290,7 @@ void attachment_forked(void)
 		for (unsigned slot = 0; slot < HANDLES_MAX; slot++)
 			refs += word_map(load_relaxed(&handles[slot])) == &maps[i];
 		store_relaxed_u32(&maps[i].refs, refs);
+		if (refs > 0)
+			binding_own_process(&maps[i]);
 	}
 }

@@ -110,6 +110,21 @@ static uint64_t read_start_time(const struct sys *sys)
 	return value;
 }
 
+void binding_own_process(struct ring_map *map)
+{
+	store_relaxed_u32(&map->process->pid, map->sys->getpid());
+}
+
+/* See I5. Where the C library was not asked to fork, nobody has told yet whose memory this is. */
+static bool is_vforked(struct ring_map *map)
+{
+	const uint32_t owner = load_relaxed_u32(&map->process->pid);
+
+	if (owner == 0)
+		binding_own_process(map);
+	return owner != 0 && owner != map->sys->getpid();
+}
+
 static void fill_line(const struct ring_map *map, struct producer_line *line)
 {
 	struct process_state *process = map->process;
@@ -625,6 +640,8 @@ static int bind_any(struct ring_map *map, struct binding **ret)
 	const uint32_t tid = map->sys->gettid();
 	int r;
 
+	if (is_vforked(map))
+		return -EAGAIN;
 	(void)add_seq_cst_u32(&binds_under_way, 1);
 	r = adopt_pooled(map, tid, ret);
 	if (r == -EAGAIN)
@@ -808,7 +825,7 @@ int binding_prebind(uintptr_t token, unsigned count)
 
 	if (!map)
 		return -EBADF;
-	r = holder_get(map, &holder);
+	r = is_vforked(map) ? -EAGAIN : holder_get(map, &holder);
 	for (unsigned i = 0; r == 0 && i < count && i < map->segment.geometry.lanes - 1; i++) {
 		r = bind_fresh(map, map->sys->gettid(), &binding);
 		if (r == 0 && binding->base)
@@ -835,6 +852,7 @@ void binding_close_all(struct ring_map *map)
 {
 	struct binding *const outer = slot_being_taken;
 	const uint32_t tid = map->sys->gettid();
+	const bool may_take = !is_vforked(map);
 
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		struct binding *binding = &map->process->bindings[i];
@@ -842,7 +860,7 @@ void binding_close_all(struct ring_map *map)
 		if (!slot_was_used(binding))
 			break;
 		store_seq_cst(&binding->token, 0); /* MO token:A -> token:B */
-		if (!is_left(map, binding, tid) || !slot_take(map, binding, tid))
+		if (!may_take || !is_left(map, binding, tid) || !slot_take(map, binding, tid))
 			continue;
 		unmap_held(map, &binding->base, &binding->fd, map->segment.geometry.lane_stride);
 		slot_free(binding);

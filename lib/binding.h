@@ -11,6 +11,8 @@
  *     inherited. So a child holds nothing, and binds anew.
  * I3. Binding takes no lock but the kernel's, and no heap: it runs inside a signal handler.
  * I4. A slot belongs to the thread whose tid it holds; one whose thread is gone is free.
+ * I5. A vforked child stands in a thread's place, but is a process of its own: it takes no slot,
+ *     for the slot would bear the child's tid, and no thread of the process seems alive to it.
  */
 #ifndef SHMLOG_LIB_BINDING_H
 #define SHMLOG_LIB_BINDING_H
@@ -84,7 +86,8 @@ struct shared_holder {
 
 /* All that must not survive a fork; MADV_WIPEONFORK. */
 struct process_state {
-	uint64_t start_time; /* of the process; 0 = not read yet */
+	struct shared_u32 pid; /* whose memory this is; 0 = not asked yet */
+	uint64_t start_time;   /* of the process; 0 = not read yet        */
 	struct shared_holder holder;
 	struct shared_u64 drops[LOSS_REASONS];       /* of all threads, ended ones included */
 	struct shared_u64 lane_positions[LANES_MAX]; /* ends of what ended bindings pushed */
@@ -125,6 +128,9 @@ bool binding_was_left(uintptr_t token);
 /* Let go of the calling thread's binding that can no longer be used (detached, closed,
  * quarantined). False: its claim is open, it stays until that is committed or aborted. */
 bool binding_drop_stale(uintptr_t token);
+
+/* Whose threads these are; told at attach and in a forked child, while nobody else can bind. */
+void binding_own_process(struct ring_map *map);
 
 /* Once a process: thread ends and forks are noticed from now on. 0 or -errno. */
 int binding_watch_process(void);

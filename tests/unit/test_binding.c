@@ -576,6 +576,39 @@ Test(binding, a_vforked_child_may_push)
 	cr_assert(read_lane(1) == 4 && read_lane(0) == 0);
 }
 
+/* NULL: the child of this unbound thread was refused. */
+static void *push_first_in_vforked_child(void *unused)
+{
+	pid_t child;
+
+	(void)unused;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+	child = vfork();
+#pragma GCC diagnostic pop
+	if (child == 0)
+		_exit(shmlog_try_push(producer, "child", 5) == -EAGAIN ? 0 : 1);
+	return (void *)(intptr_t)wait_for(child);
+}
+
+Test(binding, a_vforked_child_binds_nothing_and_takes_nothing_from_its_parents_threads)
+{
+	struct shmlog_claim claim;
+	pthread_t thread;
+	void *result;
+
+	use_lanes(4);
+	test_push(producer, "before");
+	cr_assert(shmlog_claim(producer, SHMLOG_INFO, 5, &claim) == 0);
+	cr_assert(pthread_create(&thread, NULL, push_first_in_vforked_child, NULL) == 0);
+	cr_assert(pthread_join(thread, &result) == 0 && result == NULL);
+	memcpy(claim.data, "claim", 5);
+	cr_assert(shmlog_commit(producer, &claim, 5) == 0);
+	cr_assert(read_lane(1) == 3);
+	expect_text(&seen[2], "claim");
+	cr_assert(test_stats(producer).dropped_no_lane == 1);
+}
+
 /* A child that has claimed and pushed, and says so through the pipe. */
 static pid_t fork_claimer(int pipe_ends[2])
 {

@@ -171,8 +171,8 @@ static void reap(const struct stage *stage)
 
 	while (waitpid(-1, &status, WNOHANG) > 0)
 		if (status != 0)
-			violated("%s: a child of the handler ended with status %x",
-				 stage->scenario, (unsigned)status);
+			violated("%s: a child of the handler ended with status %x", stage->scenario,
+				 (unsigned)status);
 }
 
 static void run_in_handler(struct stage *stage)
@@ -444,9 +444,10 @@ static void run_vfork_first_push(struct stage *stage)
 
 	stage_open(stage, 8);
 	claimer.log = log = stage_attach(stage, NULL);
-	crew_start(&crew, stage, log, 20, 3);
 	if (pthread_create(&thread, NULL, claim_in_turns, &claimer) != 0)
 		broken("pthread_create");
+	board_wait(&claimer.turn, 1, "the first claim: it has the first slot");
+	crew_start(&crew, stage, log, 20, 3);
 	for (unsigned i = 0; i < rounds; i++) {
 		board_wait(&claimer.turn, 2 * i + 1, "the claim");
 		push_first_in_vfork(stage, log);

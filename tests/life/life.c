@@ -77,8 +77,9 @@ static void stage_clear(struct stage *stage)
 {
 	char command[PATH_MAX + 256];
 
-	(void)snprintf(command, sizeof(command), "rm -rf '%s' \"${SHMLOG_SHM_DIR:-/dev/shm}\"/shmlog.'%s'*",
-		       stage->directory, stage->ring);
+	(void)snprintf(command, sizeof(command),
+		       "rm -rf '%s' \"${SHMLOG_SHM_DIR:-/dev/shm}\"/shmlog.'%s'*", stage->directory,
+		       stage->ring);
 	if (system(command) != 0)
 		broken("%s: cannot clear up", stage->scenario);
 	journal_destroy(stage->journal);
@@ -168,8 +169,8 @@ int main(int argc, char **argv)
 	       "dropped and counted; %u scenarios violated, %u skipped\n",
 	       tally.played, (unsigned long long)tally.figures->lives,
 	       (unsigned long long)tally.figures->published,
-	       (unsigned long long)tally.figures->tried,
-	       (unsigned long long)tally.figures->dropped, tally.violated, tally.skipped);
+	       (unsigned long long)tally.figures->tried, (unsigned long long)tally.figures->dropped,
+	       tally.violated, tally.skipped);
 	if (tally.broken)
 		return 2;
 	return violations() || tally.violated ? 1 : 0;

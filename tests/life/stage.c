@@ -33,7 +33,7 @@ void stage_skip(const struct stage *stage, const char *why)
 void stage_make_ring(struct stage *stage, const char *ring, unsigned lanes)
 {
 	char count[16];
-	const char *const argv[] = { "shmlog-ctl", "create",      ring, "--lanes",
+	const char *const argv[] = { "shmlog-ctl", "create",      ring,  "--lanes",
 				     count,        "--lane-size", "64K", NULL };
 
 	(void)snprintf(count, sizeof(count), "%u", lanes);
@@ -300,8 +300,8 @@ void expect_no_descriptor(const char *who)
 		broken("/proc/self/fd: %s", strerror(errno));
 	while ((entry = readdir(directory))) {
 		char target[512];
-		const ssize_t size = readlinkat(dirfd(directory), entry->d_name, target,
-						sizeof(target) - 1);
+		const ssize_t size =
+			readlinkat(dirfd(directory), entry->d_name, target, sizeof(target) - 1);
 
 		if (size <= 0)
 			continue;

@@ -19,8 +19,8 @@
 enum {
 	PRODUCERS_MAX = 8192,
 	RECORDS_MAX = 16384,
-	LANE = 65536,          /* bytes: small, so that lanes are used again and again */
-	DEADLINE_MS = 30000,   /* whoever is not done by then has stalled             */
+	LANE = 65536,        /* bytes: small, so that lanes are used again and again */
+	DEADLINE_MS = 30000, /* whoever is not done by then has stalled             */
 	EXIT_SKIPPED = 77,
 };
 
@@ -114,7 +114,7 @@ void crew_stop(struct crew *crew); /* the board says so now   */
 /* A forked child that runs @body and ends by _exit(); violations make its status 1. */
 typedef void child_body(const struct stage *stage, struct shmlog *log, unsigned number);
 pid_t stage_fork(const struct stage *stage, child_body *body, struct shmlog *log, unsigned number);
-void stage_join(const struct stage *stage, pid_t pid);              /* must end well           */
+void stage_join(const struct stage *stage, pid_t pid);               /* must end well           */
 void stage_expect(const struct stage *stage, pid_t pid, int status); /* must end with that     */
 
 void board_wait(const uint32_t *word, uint32_t at_least, const char *what);

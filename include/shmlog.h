@@ -5,8 +5,8 @@
  * into memory that shmlog-writer drains, or drops and counts it. As long as there is room it makes
  * no system call but, at most once each half lane, one futex wake of a sleeping writer; a refused
  * push wakes the writer, and looks at most each 10 ms whether the ring was made anew. "Published"
- *means that the push returned 0: from then on the death of this process, or of the writer, loses
- *nothing.
+ * means that the push returned 0: from then on the death of this process, or of the writer, loses
+ * nothing.
  *
  *	struct shmlog *log;
  *	int r = shmlog_attach("orders", NULL, &log);
@@ -22,7 +22,15 @@
  * threads of a process and stays usable in the child of a fork (the child binds lanes of its own
  * at its first push). A child that is forked inside a signal handler that interrupted a push may
  * push, too, but must not return from the handler. A vforked child may push in the place of a
- * thread that is bound; it cannot bind: -EAGAIN. C11, C++11 and up.
+ * thread that is bound; it cannot bind: -EAGAIN.
+ *
+ * A handler may leave a push by siglongjmp(): then the record is in the log or it is not, whole.
+ * Where the thread shares lane 0, what others publish there behind it arrives only after the
+ * thread's next push, shmlog_unbind() or end. A thread's first push and shmlog_bind() are better
+ * not left: what they were taking (a lane, an owner id, a descriptor) is taken until the process
+ * ends.
+ *
+ * C11, C++11 and up.
  */
 #ifndef SHMLOG_H
 #define SHMLOG_H

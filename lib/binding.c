@@ -197,6 +197,7 @@ static bool slot_take(const struct ring_map *map, struct binding *binding, uint3
 		return false;
 	}
 	if (holder != 0 && binding->map) {
+		producer_settle(binding);
 		remember_position(binding);
 		store_release(&binding->token, 0); /* MO token:A -> token:B */
 		attachment_release(binding->map);  /* the reference of who is gone */
@@ -581,6 +582,8 @@ static void binding_init(struct binding *binding, struct ring_map *map)
 	/* All but the tid, which says that this slot is ours. */
 	binding->busy = 0;
 	binding->pending = 0;
+	store_release(&binding->intent, 0); /* MO intent:A -> intent:B */
+	binding->left = 0;
 	binding->claim = (struct open_claim){ .memory = claim_memory, .serial = serial };
 	binding->map = map;
 	binding->base = base;
@@ -770,6 +773,7 @@ void binding_end(struct binding *binding)
 	struct ring_map *map = binding->map;
 
 	producer_abort_claim(binding);
+	producer_settle(binding);
 	remember_position(binding);
 	if (binding->base)
 		end_own_lane(binding);

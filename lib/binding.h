@@ -56,10 +56,12 @@ struct binding {
 	uint32_t lane_no;
 	uint32_t owner; /* lane 0: the handle's owner id                           */
 	bool is_source_told;
-	int fd;            /* where a mapping does not pin a lock; else -1            */
-	uint64_t released; /* own lane: as last seen                                  */
-	uint64_t look_at;  /* own lane: where to look at `released` again             */
-	uint8_t *base;     /* mapping of an own lane; NULL in lane 0                  */
+	int fd;                   /* where a mapping does not pin a lock; else -1            */
+	uint64_t released;        /* own lane: as last seen                                  */
+	uint64_t look_at;         /* own lane: where to look at `released` again             */
+	struct shared_u64 intent; /* lane 0: see struct shared_lane; read by the handle's threads */
+	uint64_t left; /* lane 0: the intent of a push that was left half way; 0 = settled */
+	uint8_t *base; /* mapping of an own lane; NULL in lane 0                  */
 	struct ring_map *map;
 	struct producer_line *line;
 	struct lane_page *page;

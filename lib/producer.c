@@ -15,6 +15,7 @@
 #include "producer.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -156,11 +157,13 @@ static struct shared_lane shared_lane(const struct ring_map *map, const struct l
 
 static int push_shared(struct binding *binding, struct record_header *header, const void *payload)
 {
-	const struct shared_lane shared =
+	struct shared_lane shared =
 		shared_lane(binding->map, &binding->lane, binding->page, binding->owner);
 	uint64_t end;
-	const int r = push_lane0(&shared, header, payload, &end);
+	int r;
 
+	shared.intent = &binding->intent;
+	r = push_lane0(&shared, header, payload, &end);
 	if (r == 0)
 		store_relaxed(&binding->position, end);
 	else
@@ -402,15 +405,73 @@ static int find_frontier(const struct binding *binding, uint64_t *ret_frontier)
 	return survey.corrupt ? -EUCLEAN : 0;
 }
 
+/* ---- a push that was left half way in lane 0 ---- */
+
+/* Somebody else of the handle who has said that he claims there, and is not known to have done. */
+static bool may_be_anothers(const void *argument)
+{
+	const struct binding *left = argument;
+	const struct binding *bindings = left->map->process->bindings;
+
+	for (size_t i = 0; i < BINDINGS_MAX; i++) {
+		if (load_acquire_u32(&bindings[i].tid) == 0 && /* MO slot:B <- slot:A */
+		    !bindings[i].map)
+			break;              /* never used, nor any behind it */
+		if (&bindings[i] != left && /* MO intent:B <- intent:A */
+		    load_acquire(&bindings[i].intent) == left->left)
+			return true;
+	}
+	return false;
+}
+
+/* False: the claim there may be another thread's, who is between saying and claiming; or who left
+ * his push, too, just there: he settles it. */
+static bool settle_left(struct binding *binding)
+{
+	if (binding->left != 0 && !ring_bury_at(&binding->lane, binding->left - 1, binding->owner,
+						may_be_anothers, binding))
+		return false;
+	binding->left = 0;
+	return true;
+}
+
+/* What was intended is left now: others need not mind it any more. -EBUSY: an earlier one is not
+ * settled yet. */
+static int leave_shared(struct binding *binding)
+{
+	if (!settle_left(binding))
+		return -EBUSY;
+	binding->left = load_relaxed(&binding->intent);
+	store_release(&binding->intent, 0); /* MO intent:A -> intent:B */
+	binding->busy = 0;
+	return 0;
+}
+
+void producer_settle(struct binding *binding)
+{
+	if (is_own(binding))
+		return;
+	for (int i = 0; i < 1000; i++) {
+		if (binding->busy)
+			(void)leave_shared(binding);
+		if (!binding->busy && settle_left(binding))
+			break;
+		(void)sched_yield();
+	}
+	store_release(&binding->intent, 0); /* MO intent:A -> intent:B */
+}
+
+/* ---- one attempt ---- */
+
 /* A push was left half way: find the frontier again. What it had published stays. */
 static int recover_left_push(struct binding *binding)
 {
 	uint64_t frontier;
 	int r;
 
-	binding->busy = 0;
 	if (!is_own(binding))
-		return 0;
+		return leave_shared(binding);
+	binding->busy = 0;
 	r = find_frontier(binding, &frontier);
 	if (r < 0)
 		return r;
@@ -458,10 +519,14 @@ static int check_busy(struct binding *binding, uintptr_t frame)
 /* What no waiting cures; counted here. */
 static int check_push(struct binding *binding, size_t size)
 {
-	if (binding->busy && recover_left_push(binding) < 0) {
-		producer_drop(binding, LOSS_CORRUPT);
+	const int r = binding->busy ? recover_left_push(binding) : 0;
+
+	if (r < 0) {
+		producer_drop(binding, r == -EBUSY ? LOSS_BUSY : LOSS_CORRUPT);
 		return -EAGAIN;
 	}
+	if (binding->left != 0)
+		(void)settle_left(binding);
 	if (size > binding->record_max) {
 		producer_drop(binding, LOSS_SIZE);
 		return -EMSGSIZE;

@@ -705,6 +705,58 @@ Test(producer, pushes_go_on_after_one_that_was_left_from_a_signal_stack)
 	cr_assert(test_stats(producer).dropped == 0);
 }
 
+Test(producer, pushes_go_on_after_one_to_the_shared_lane_that_was_left_by_siglongjmp)
+{
+	use_one_lane();
+	set_trap(leave, 0);
+	check_left(0);
+	cr_assert(test_stats(producer).dropped == 0);
+}
+
+Test(producer, giving_the_shared_lane_back_settles_a_push_that_was_left)
+{
+	use_one_lane();
+	test_push(producer, "before");
+	set_trap(leave, 0);
+	if (sigsetjmp(way_out, 1) == 0)
+		(void)push_trapped();
+	open_trap();
+	cr_assert(test_read_stop(&ring, 0) == TAKE_CLAIMED);
+	cr_assert(shmlog_unbind(producer) == 0);
+	cr_assert(test_read_stop(&ring, 0) == TAKE_EMPTY);
+}
+
+static void *push_another(void *unused)
+{
+	(void)unused;
+	test_push(producer, "another");
+	return NULL;
+}
+
+/* A fellow's claims bear the same owner id: his are left alone. */
+static void push_from_thread(void)
+{
+	pthread_t thread;
+
+	cr_assert(pthread_create(&thread, NULL, push_another, NULL) == 0);
+	cr_assert(pthread_join(thread, NULL) == 0);
+}
+
+Test(producer, a_push_that_is_under_way_is_no_left_one_to_other_threads)
+{
+	use_one_lane();
+	test_push(producer, "one");
+	set_trap(push_from_thread, 0);
+	cr_assert(push_trapped() == 0);
+	test_push(producer, "after");
+
+	const size_t count = read_lane(0);
+
+	expect_trapped(&seen[count - 3]);
+	expect_text(&seen[count - 2], "another");
+	expect_text(&seen[count - 1], "after");
+}
+
 Test(producer, an_open_claim_stays_open_when_a_push_behind_it_is_left)
 {
 	struct shmlog_claim claim = must_claim(100);

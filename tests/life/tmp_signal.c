@@ -1,2 +1,0 @@
-#include "stage.h"
-const struct scenario signal_scenarios[] = { { 0 } };

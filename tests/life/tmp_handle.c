@@ -1,2 +1,0 @@
-#include "stage.h"
-const struct scenario handle_scenarios[] = { { 0 } };

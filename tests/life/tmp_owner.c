@@ -1,2 +1,0 @@
-#include "stage.h"
-const struct scenario owner_scenarios[] = { { 0 } };

@@ -1,2 +1,0 @@
-#include "stage.h"
-const struct scenario ring_scenarios[] = { { 0 } };

@@ -537,8 +537,8 @@ static int holder_get(struct ring_map *map, struct shared_holder **ret)
 	if (holder_is_shown(shown))
 		return 0;
 	r = holder_take(map, &mine);
-	if (r < 0)
-		return r;
+	if (r < 0) /* no memory, say, or words that make no sense: nothing is to be had */
+		return r == -ESHUTDOWN || r == -ENOBUFS ? r : -EAGAIN;
 	if (holder_show(shown, &mine)) {
 		remember_failures(map, 0);
 		return 0;

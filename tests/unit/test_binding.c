@@ -982,6 +982,36 @@ Test(binding, all_threads_move_on_to_the_new_ring_and_keep_nothing_of_the_old)
 
 static int calls_until_fault;
 
+static bool nothing_can_be_mapped;
+
+static int map_nothing(void *address, size_t size, int protection, int flags, int fd, off_t offset,
+		       void **ret)
+{
+	if (nothing_can_be_mapped)
+		return -ENOMEM;
+	return sys_real.map(address, size, protection, flags, fd, offset, ret);
+}
+
+Test(binding, without_memory_for_the_shared_lane_a_push_is_a_counted_drop)
+{
+	struct sys sys = sys_real;
+	struct ring_map *map;
+	struct shmlog *log;
+	uintptr_t token;
+
+	sys.map = map_nothing;
+	test_ring_make(&ring, 1, LANE_MIN);
+	cr_assert(attachment_map(&sys, ring.name, "tester", SHMLOG_INFO, &map) == 0);
+	cr_assert(attachment_show(map, &token) == 0);
+	log = (struct shmlog *)token;
+	nothing_can_be_mapped = true;
+	cr_assert(shmlog_try_push(log, "lost", 4) == -EAGAIN);
+	cr_assert(test_stats(log).dropped == 1);
+	nothing_can_be_mapped = false;
+	test_push(log, "kept");
+	shmlog_detach(&log);
+}
+
 static bool fails_now(void)
 {
 	return calls_until_fault > 0 && --calls_until_fault == 0;

@@ -1,2 +1,0 @@
-#include "stage.h"
-const struct scenario limit_scenarios[] = { { 0 } };

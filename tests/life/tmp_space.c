@@ -1,2 +1,0 @@
-#include "stage.h"
-const struct scenario space_scenarios[] = { { 0 } };

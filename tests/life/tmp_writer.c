@@ -1,2 +1,0 @@
-#include "stage.h"
-const struct scenario writer_scenarios[] = { { 0 } };

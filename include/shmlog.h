@@ -24,11 +24,11 @@
  * push, too, but must not return from the handler. A vforked child may push in the place of a
  * thread that is bound; it cannot bind: -EAGAIN.
  *
- * A handler may leave a push by siglongjmp(): then the record is in the log or it is not, whole.
- * Where the thread shares lane 0, what others publish there behind it arrives only after the
- * thread's next push, shmlog_unbind() or end. A thread's first push and shmlog_bind() are better
- * not left: what they were taking (a lane, an owner id, a descriptor) is taken until the process
- * ends.
+ * A handler may leave a push by siglongjmp(): then the record is in the log, whole, or it is not,
+ * and a drop may be counted or not. Where the thread shares lane 0, what others publish there
+ * behind it arrives only after the thread's next push, shmlog_unbind() or end. Leave nothing else
+ * of this library: what a first push or shmlog_bind() were taking (a lane, an owner id, a
+ * descriptor) stays taken until the process ends, and a claim that nobody knows of stays open.
  *
  * C11, C++11 and up.
  */

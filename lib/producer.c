@@ -443,7 +443,7 @@ static int leave_shared(struct binding *binding)
 		return -EBUSY;
 	binding->left = load_relaxed(&binding->intent);
 	store_release(&binding->intent, 0); /* MO intent:A -> intent:B */
-	binding->busy = 0;
+	unmark_busy(binding);
 	return 0;
 }
 
@@ -463,23 +463,27 @@ void producer_settle(struct binding *binding)
 
 /* ---- one attempt ---- */
 
-/* A push was left half way: find the frontier again. What it had published stays. */
-static int recover_left_push(struct binding *binding)
+static int recover_own(struct binding *binding)
 {
 	uint64_t frontier;
-	int r;
+	const int r = find_frontier(binding, &frontier);
 
-	if (!is_own(binding))
-		return leave_shared(binding);
-	binding->busy = 0;
-	r = find_frontier(binding, &frontier);
 	if (r < 0)
 		return r;
 	store_relaxed(&binding->position, frontier);
 	binding->look_at = frontier;
 	binding->limit = 0;
 	binding->short_limit = 0;
+	unmark_busy(binding);
 	return 0;
+}
+
+/* A push was left half way: find the frontier again. What it had published stays. Marked until it
+ * is done: pushes from handlers keep away, and who leaves this push, too, will recover again. */
+static int recover_left_push(struct binding *binding, uintptr_t frame)
+{
+	mark_busy(binding, frame);
+	return is_own(binding) ? recover_own(binding) : leave_shared(binding);
 }
 
 /* The ring is closed, or may have been replaced. -ERESTART: bind again, in the new one. */
@@ -516,11 +520,15 @@ static int check_busy(struct binding *binding, uintptr_t frame)
 	return -EAGAIN;
 }
 
-/* What no waiting cures; counted here. */
-static int check_push(struct binding *binding, size_t size)
+/* What no waiting cures; counted here. -ERESTART: the lane is set aside, bind again. */
+static int check_push(struct binding *binding, size_t size, uintptr_t frame)
 {
-	const int r = binding->busy ? recover_left_push(binding) : 0;
+	const int r = binding->busy ? recover_left_push(binding, frame) : 0;
 
+	if (r == -EUCLEAN && is_quarantined(binding) && !binding->claim.open) {
+		(void)binding_drop_stale(load_relaxed(&binding->token));
+		return -ERESTART;
+	}
 	if (r < 0) {
 		producer_drop(binding, r == -EBUSY ? LOSS_BUSY : LOSS_CORRUPT);
 		return -EAGAIN;
@@ -556,7 +564,7 @@ static int attempt_bound(uintptr_t token, struct binding *binding, const struct 
 	if (r == 0 && (control & CONTROL_CLOSED))
 		r = move_on(token, binding);
 	if (r == 0)
-		r = check_push(binding, push->size);
+		r = check_push(binding, push->size, push->frame);
 	if (r < 0)
 		return r;
 	r = push_marked(binding, push);
@@ -791,7 +799,7 @@ static int claim_bound(uintptr_t token, struct binding *binding, size_t size, ui
 	if (r == 0 && binding->claim.open)
 		r = -EBUSY;
 	if (r == 0)
-		r = check_push(binding, size);
+		r = check_push(binding, size, frame);
 	if (r < 0)
 		return r;
 	r = claim_marked(binding, size, frame);

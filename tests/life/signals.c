@@ -325,7 +325,7 @@ static void run_jumps(struct stage *stage, unsigned lanes)
 {
 	enum { JUMPERS = 3 };
 	struct sailor sailors[JUMPERS];
-	uint64_t dropped;
+	uint64_t dropped, lost;
 	pid_t neighbour;
 
 	stage_open(stage, lanes);
@@ -351,9 +351,12 @@ static void run_jumps(struct stage *stage, unsigned lanes)
 	stage_stop_writer(stage);
 	stage_check_log(stage, stage->log);
 	stage_remove_ring(stage);
-	if (stage_lost(stage) != dropped)
+	/* A push that was left may have been dropped, and be counted in one place but not the
+	 * other. */
+	lost = stage_lost(stage);
+	if (lost < dropped || lost > dropped + board_read(&stage->board->counted[1]))
 		violated("%s: %llu dropped, the log names %llu", stage->scenario,
-			 (unsigned long long)dropped, (unsigned long long)stage_lost(stage));
+			 (unsigned long long)dropped, (unsigned long long)lost);
 }
 
 static void run_jumps_own(struct stage *stage)

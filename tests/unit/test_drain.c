@@ -626,6 +626,35 @@ Test(marks, of_a_dead_producer_come_before_its_heir, .init = set_up_two_lanes, .
 	expect_marks(3, "");
 }
 
+/* The stamp of the first record of @kind in a page. */
+static uint64_t stamp_of(unsigned page, enum record_kind kind)
+{
+	struct page_cursor cursor = { 0 };
+	struct record_header header;
+	const void *payload;
+
+	while (page_next_record(pages[page], &cursor, &header, &payload) == 1)
+		if (header.kind == kind)
+			return header.ticks;
+	cr_assert(false, "no such record");
+	return 0;
+}
+
+/* Else all that an heir with the same name pushed before the drain came would stand behind it. */
+Test(marks, bear_no_stamp_later_than_what_is_not_taken, .init = set_up_two_lanes, .fini = tear_down)
+{
+	struct shmlog *log;
+
+	drop_in_child(3);
+	(void)take(0);
+	release(0);
+	log = attach("heir");
+	cr_assert(shmlog_try_push(log, "a", 1) == 0);
+	expect_taken(1, "1-3f 1=heir 1:a");
+	cr_assert(stamp_of(1, RECORD_GAP) <= stamp_of(1, RECORD_DATA));
+	shmlog_detach(&log);
+}
+
 Test(marks, are_not_made_again_when_an_heir_comes, .init = set_up_two_lanes, .fini = tear_down)
 {
 	drop_in_child(3);

@@ -141,9 +141,12 @@ static void run_in_shared_claim(struct stage *stage)
 
 /* ---- fork in a signal handler that may have interrupted a push ---- */
 
+enum { HANDLER_CHILDREN_MAX = 3000 };
+
 static const struct stage *handler_stage;
 static struct shmlog *handler_log;
-static unsigned handler_child, handler_limit;
+static unsigned handler_children, handler_limit;
+static pid_t handler_pids[HANDLER_CHILDREN_MAX];
 
 /* The child never returns into what was interrupted: it pushes, and ends. */
 static void fork_in_handler(int signal_no)
@@ -152,27 +155,17 @@ static void fork_in_handler(int signal_no)
 	pid_t pid;
 
 	(void)signal_no;
-	if (handler_child >= handler_limit)
+	if (handler_children >= handler_limit)
 		return;
-	pid = handler_child % 2 ? _Fork() : fork();
-	handler_child++;
+	pid = handler_children % 2 ? _Fork() : fork();
 	if (pid == 0) {
 		const uint64_t before = violations();
 
-		push_some(handler_stage, handler_log, 1 + handler_child, 3);
+		push_some(handler_stage, handler_log, 1 + handler_children, 3);
 		_exit(violations() == before ? 0 : 1);
 	}
+	handler_pids[handler_children++] = pid;
 	errno = kept;
-}
-
-static void reap(const struct stage *stage)
-{
-	int status;
-
-	while (waitpid(-1, &status, WNOHANG) > 0)
-		if (status != 0)
-			violated("%s: a child of the handler ended with status %x", stage->scenario,
-				 (unsigned)status);
 }
 
 static void run_in_handler(struct stage *stage)
@@ -183,10 +176,10 @@ static void run_in_handler(struct stage *stage)
 	stage_open(stage, 4);
 	handler_stage = stage;
 	handler_log = stage_attach(stage, NULL);
-	handler_limit = stage_count(stage, 200, 3000);
+	handler_limit = stage_count(stage, 200, HANDLER_CHILDREN_MAX);
 	(void)sigaction(SIGALRM, &action, NULL);
 	(void)setitimer(ITIMER_REAL, &often, NULL);
-	for (unsigned i = 0; handler_child < handler_limit && i < RECORDS_MAX - 8; i++) {
+	for (unsigned i = 0; handler_children < handler_limit && i < RECORDS_MAX - 8; i++) {
 		push_some(stage, handler_log, 0, 1);
 		if (i % 8 == 0)
 			(void)shmlog_unbind(handler_log);
@@ -194,17 +187,10 @@ static void run_in_handler(struct stage *stage)
 			nap_ms(1);
 	}
 	(void)setitimer(ITIMER_REAL, &never, NULL);
-	stage->figures->lives += handler_child;
+	wait_for_all(stage, handler_pids, handler_children);
+	stage->figures->lives += handler_children;
 	shmlog_detach(&handler_log);
-	/* The writer is a child, too: waited for by name only. */
-	stage_stop_writer(stage);
-	for (const int64_t until = clock_ms() + DEADLINE_MS; clock_ms() < until; nap_ms(1)) {
-		reap(stage);
-		if (waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD)
-			break;
-	}
-	stage_check_log(stage, stage->log);
-	stage_remove_ring(stage);
+	stage_close(stage);
 }
 
 /* ---- a child keeps no lane of its parent's alive ---- */

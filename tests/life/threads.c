@@ -19,6 +19,7 @@ struct worker {
 	struct shmlog *log;
 	unsigned producer;
 	unsigned records;
+	uint32_t meet; /* so many are ready, before it ends: all are bound at once */
 };
 
 static void start_worker(struct worker *worker, void *(*work)(void *), size_t stack_size)
@@ -38,6 +39,8 @@ static void *push_and_end(void *argument)
 	const struct worker *worker = argument;
 
 	push_some(worker->stage, worker->log, worker->producer, worker->records);
+	board_add(&worker->stage->board->ready, 1);
+	board_wait(&worker->stage->board->ready, worker->meet, "the other threads");
 	return NULL;
 }
 
@@ -48,10 +51,14 @@ static void run_rounds(struct stage *stage, struct shmlog *log, unsigned rounds,
 	struct worker workers[16];
 
 	for (unsigned round = 0; round < rounds; round++) {
+		const uint32_t meet = board_read(&stage->board->ready) + together;
+
 		for (unsigned i = 0; i < together; i++) {
-			workers[i] = (struct worker){
-				.stage = stage, .log = log, .producer = i, .records = 2
-			};
+			workers[i] = (struct worker){ .stage = stage,
+						      .log = log,
+						      .producer = i,
+						      .records = 2,
+						      .meet = meet };
 			start_worker(&workers[i], push_and_end, 0);
 		}
 		for (unsigned i = 0; i < together; i++)
@@ -69,7 +76,7 @@ static void run_thousands(struct stage *stage)
 	uint64_t space;
 	unsigned mappings;
 
-	stage_open(stage, 6);
+	stage_open(stage, 1 + TOGETHER);
 	log = stage_attach(stage, NULL);
 	run_rounds(stage, log, WARM_UP, TOGETHER);
 	space = address_space();

@@ -325,6 +325,7 @@ static int own_lane_enter(struct binding *binding)
 		return r;
 	read_drops(binding->line, binding->drops_before);
 	memcpy(binding->told, binding->drops_before, sizeof(binding->told));
+	memcpy(binding->line->drops_before, binding->drops_before, sizeof(binding->drops_before));
 	store_relaxed(&binding->line->records_before,
 		      load_relaxed(&binding->status->records_released) + data);
 	fill_line(binding->map, binding->line);

@@ -375,22 +375,63 @@ static bool is_silent(const struct drain *drain, const struct drain_slot *slot)
 	return drain->sys->lock_query(drain->segment.fd, byte, 1) == 0;
 }
 
+static void read_holder(const struct producer_line *line, struct source_payload *ret)
+{
+	*ret = (struct source_payload){ .pid = line->pid,
+					.tid = line->tid,
+					.start_time = line->start_time };
+	memcpy(ret->drops, line->drops_before, sizeof(ret->drops));
+	memcpy(ret->name, line->name, sizeof(ret->name) - 1);
+}
+
+static bool is_named(const struct drain_slot *slot, const struct source_payload *holder)
+{
+	const struct source_payload *source = &slot->now.source;
+
+	return slot->now.has_source && source->pid == holder->pid && source->tid == holder->tid &&
+	       source->start_time == holder->start_time &&
+	       strncmp(source->name, holder->name, sizeof(holder->name)) == 0;
+}
+
+/* A lane so full that its last holder's SOURCE never went in: it is said for him, lest his losses
+ * stand under his predecessor's name. */
+static bool name_holder(struct drain *drain, struct page_builder *page, struct drain_slot *slot,
+			const struct source_payload *holder)
+{
+	struct taken taken = { .header = { .length = sizeof(*holder),
+					   .kind = RECORD_SOURCE,
+					   .ticks = stamp_before_rest(drain) },
+			       .payload = (const void *)holder };
+
+	if (slot->lane == 0 || holder->pid == 0 || is_named(slot, holder))
+		return true;
+	return take_source(drain, page, &drain->lanes[slot->lane], slot, &taken);
+}
+
 /*
  * The order matters: read the counters, then see that their holder is silent, then see that
  * everything published before is taken. A binding that begins in between brings a SOURCE with the
- * same counters, and is met there.
+ * same counters, and is met there; one that shows in the line by now will.
  */
 static bool mark_slot(struct drain *drain, struct page_builder *page, struct drain_slot *slot)
 {
 	struct drain_lane *lane = &drain->lanes[slot->lane];
 	uint64_t drops[LOSS_REASONS], lost[LOSS_REASONS];
+	struct source_payload holder, again;
 	struct taken taken;
 
+	read_holder(slot_line(drain, slot), &holder);
 	copy_counters(drops, slot_line(drain, slot)->drops);
 	unmarked(slot, drops, lost);
 	if (is_zero(lost) || lane->is_quarantined || !is_silent(drain, slot) ||
 	    ring_look(&lane->lane, lane->taken.position, &taken) != TAKE_EMPTY)
 		return true;
+	read_holder(slot_line(drain, slot), &again);
+	if (memcmp(&holder, &again, sizeof(holder)) != 0)
+		return true;
+	if (!name_holder(drain, page, slot, &holder))
+		return false;
+	unmarked(slot, drops, lost);
 	return append_gap(drain, page, slot, lost, stamp_before_rest(drain));
 }
 

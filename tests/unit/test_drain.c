@@ -567,6 +567,23 @@ static void drop_in_child(unsigned drops)
 	ring_wait_unheld(&ring, LOCK_BYTE_LANE(1));
 }
 
+/* A process that fills the lane to the last block, if it is not full, and drops one. */
+static void fill_in_child(const char *name)
+{
+	const pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		struct shmlog *log = attach(name);
+
+		for (int dropped = 0; !dropped;)
+			dropped = shmlog_try_push(log, "", 0) == -EAGAIN;
+		(void)raise(SIGKILL);
+	}
+	cr_assert(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+	ring_wait_unheld(&ring, LOCK_BYTE_LANE(1));
+}
+
 static uint64_t marked_full(void)
 {
 	return load_relaxed(&ring_status(&ring, 1)->marked[LOSS_FULL]);
@@ -624,6 +641,16 @@ Test(marks, of_a_dead_producer_come_before_its_heir, .init = set_up_two_lanes, .
 	expect_marks(2, "");
 	shmlog_detach(&log);
 	expect_marks(3, "");
+}
+
+Test(marks, of_a_producer_that_found_no_room_for_its_name_bear_its_name, .init = set_up_two_lanes,
+     .fini = tear_down)
+{
+	fill_in_child("first");
+	fill_in_child("second");
+	(void)take(0);
+	expect_marks(1, "1-1f 1=second 1-1f");
+	expect_marks(2, "");
 }
 
 /* The stamp of the first record of @kind in a page. */

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "binding.h"
+#include "inherited.h"
 
 /* A handle slot's word: generation << 8 | map index + 1; the low byte is 0 while it is closed. */
 static struct shared_u64 handles[HANDLES_MAX];
@@ -283,10 +284,13 @@ int attachment_renew(uintptr_t token, struct ring_map *map)
 	return 0;
 }
 
-void attachment_forked(void)
+void attachment_forked(bool has_copied_a_bind)
 {
 	for (size_t i = 0; i < MAPS_MAX; i++) {
 		uint32_t refs = 0;
+
+		if (has_copied_a_bind && maps[i].shown)
+			inherited_drop(&maps[i].segment);
 
 		for (unsigned slot = 0; slot < HANDLES_MAX; slot++)
 			refs += word_map(load_relaxed(&handles[slot])) == &maps[i];

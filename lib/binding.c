@@ -14,8 +14,24 @@
 _Thread_local struct binding *thread_bindings[HANDLES_MAX];
 
 /* Threads that are between taking a lock and closing its descriptor: a child forked just then would
- * inherit the descriptor, and keep the lock until it ends. */
+ * inherit the descriptor, and keep the lock until it ends. And how many binds have ever begun. */
 static struct shared_u32 binds_under_way;
+static struct shared_u32 binds_begun;
+
+/* The same as this thread, which forks, saw them before. */
+static _Thread_local uint32_t under_way_before_fork, begun_before_fork;
+
+/* In this order, and looked at in the other: none is missed. */
+static void begin_bind(void)
+{
+	(void)add_seq_cst_u32(&binds_under_way, 1);
+	(void)add_seq_cst_u32(&binds_begun, 1);
+}
+
+static void end_bind(void)
+{
+	(void)add_seq_cst_u32(&binds_under_way, UINT32_MAX);
+}
 
 enum pin { PIN_UNKNOWN = 0, PIN_WORKS = 1, PIN_FAILS = 2 };
 static struct shared_u32 mapping_pins_lock;
@@ -646,11 +662,11 @@ static int bind_any(struct ring_map *map, struct binding **ret)
 
 	if (is_vforked(map))
 		return -EAGAIN;
-	(void)add_seq_cst_u32(&binds_under_way, 1);
+	begin_bind();
 	r = adopt_pooled(map, tid, ret);
 	if (r == -EAGAIN)
 		r = bind_fresh(map, tid, ret);
-	(void)add_seq_cst_u32(&binds_under_way, UINT32_MAX);
+	end_bind();
 	slot_being_taken = outer;
 	return r;
 }
@@ -830,6 +846,7 @@ int binding_prebind(uintptr_t token, unsigned count)
 
 	if (!map)
 		return -EBADF;
+	begin_bind();
 	r = is_vforked(map) ? -EAGAIN : holder_get(map, &holder);
 	for (unsigned i = 0; r == 0 && i < count && i < map->segment.geometry.lanes - 1; i++) {
 		r = bind_fresh(map, map->sys->gettid(), &binding);
@@ -838,6 +855,7 @@ int binding_prebind(uintptr_t token, unsigned count)
 		if (r == 0)
 			slot_free(binding);
 	}
+	end_bind();
 	attachment_release(map);
 	return r;
 }
@@ -906,6 +924,14 @@ static void before_fork(void)
 {
 	for (int i = 0; i < 100 && load_seq_cst_u32(&binds_under_way) != 0; i++)
 		(void)sys_real.sleep(INT64_C(10) * NS_PER_US);
+	begun_before_fork = load_seq_cst_u32(&binds_begun);
+	under_way_before_fork = load_seq_cst_u32(&binds_under_way);
+}
+
+/* Was another thread at a bind when descriptors and mappings were copied? */
+static bool has_copied_a_bind(void)
+{
+	return under_way_before_fork != 0 || load_seq_cst_u32(&binds_begun) != begun_before_fork;
 }
 
 /* The slots that this thread points to are wiped, and free for any thread of the child. */
@@ -914,8 +940,8 @@ static void after_fork_in_child(void)
 	memset(thread_bindings, 0, sizeof(thread_bindings));
 	slot_being_taken = NULL;
 	slot_being_left = NULL;
+	attachment_forked(has_copied_a_bind());
 	store_seq_cst_u32(&binds_under_way, 0);
-	attachment_forked();
 }
 
 /* The C library keeps the values of its first 32 keys in the thread itself; those behind are

@@ -65,7 +65,7 @@ static void push_through(const struct stage *stage, struct shmlog *log, unsigned
 	do {
 		r = journal_push(stage->journal, log, producer, WAIT_NS);
 		if (r == -ESHUTDOWN)
-			nap_ms(1);
+			nap_ms(5);
 	} while (r == -ESHUTDOWN && clock_ms() < deadline);
 	if (r < 0)
 		violated("%s: producer %u cannot publish: %s", stage->scenario, producer,
@@ -95,7 +95,7 @@ static void run_removed(struct stage *stage, void (*removal)(const struct stage 
 	for (unsigned i = 0; i < CHILDREN; i++)
 		pids[i] = stage_fork(stage, push_over_removals, log, i);
 	board_wait(&stage->board->ready, CHILDREN, "the first pushes");
-	for (unsigned i = 0; i < stage_count(stage, 3, 40); i++) {
+	for (unsigned i = 0; i < stage_count(stage, 3, 30); i++) {
 		inode_before = ring_inode(stage);
 		removal(stage);
 		if (!program_wait_until(is_made_again, stage, DEADLINE_MS, "the new ring"))

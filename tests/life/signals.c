@@ -197,7 +197,7 @@ static void run_storm_detach(struct stage *stage)
 	handler_producer = 1;
 	on_storm(push_in_handler);
 	storm_begin(&storm, STORM_NS);
-	for (unsigned i = 0; i < stage_count(stage, 400, 6000); i++) {
+	for (unsigned i = 0; i < stage_count(stage, 400, 3000); i++) {
 		struct shmlog *old = storm_log;
 		struct shmlog *fresh = stage_attach(stage, NULL);
 

@@ -16,6 +16,7 @@
 
 #include "attachment.h"
 #include "binding.h"
+#include "inherited.h"
 #include "mount_fixture.h"
 #include "ring_fixture.h"
 
@@ -496,6 +497,27 @@ static int push_in_shared_lane(void)
 {
 	CHILD_EXPECTS(shmlog_try_push(producer, "child", 5) == 0);
 	return 0;
+}
+
+/* As a fork beside another thread's bind leaves it: descriptor and mapping of a lane. */
+Test(binding, what_a_child_has_copied_of_a_bind_is_let_go)
+{
+	const unsigned descriptors = count_descriptors();
+	const struct geometry *geometry;
+	unsigned mappings;
+	void *lane;
+	int fd;
+
+	use_lanes(2);
+	mappings = count_ring_mappings();
+	geometry = &ring.segment.geometry;
+	cr_assert(segment_reopen(&ring.segment, O_RDWR, &fd) == 0);
+	cr_assert(segment_map(&ring.segment, fd, geometry_lane_offset(geometry, 1),
+			      geometry->lane_stride, true, &lane) == 0);
+	inherited_drop(&ring.segment);
+	cr_assert(count_descriptors() <= descriptors + 1 && fcntl(fd, F_GETFD) < 0);
+	cr_assert(count_ring_mappings() <= mappings);
+	test_push(producer, "all the same");
 }
 
 Test(binding, a_forked_child_takes_an_id_of_its_own_in_the_shared_lane)

@@ -240,11 +240,13 @@ static struct shared_u64 *renew_after(struct ring_map *map)
 /* Is there another ring under the name now? No heap: pushes in signal handlers come here too. */
 static bool has_successor(const struct ring_map *map)
 {
-	int fd;
-	const int r = segment_reopen(&map->segment, O_RDONLY, &fd);
+	int fd, r;
 
+	binding_open_begin();
+	r = segment_reopen(&map->segment, O_RDONLY, &fd);
 	if (r == 0)
 		(void)map->sys->close(fd);
+	binding_open_end();
 	return r == -ESTALE;
 }
 

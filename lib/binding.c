@@ -22,13 +22,13 @@ static struct shared_u32 binds_begun;
 static _Thread_local uint32_t under_way_before_fork, begun_before_fork;
 
 /* In this order, and looked at in the other: none is missed. */
-static void begin_bind(void)
+void binding_open_begin(void)
 {
 	(void)add_seq_cst_u32(&binds_under_way, 1);
 	(void)add_seq_cst_u32(&binds_begun, 1);
 }
 
-static void end_bind(void)
+void binding_open_end(void)
 {
 	(void)add_seq_cst_u32(&binds_under_way, UINT32_MAX);
 }
@@ -662,11 +662,11 @@ static int bind_any(struct ring_map *map, struct binding **ret)
 
 	if (is_vforked(map))
 		return -EAGAIN;
-	begin_bind();
+	binding_open_begin();
 	r = adopt_pooled(map, tid, ret);
 	if (r == -EAGAIN)
 		r = bind_fresh(map, tid, ret);
-	end_bind();
+	binding_open_end();
 	slot_being_taken = outer;
 	return r;
 }
@@ -846,7 +846,7 @@ int binding_prebind(uintptr_t token, unsigned count)
 
 	if (!map)
 		return -EBADF;
-	begin_bind();
+	binding_open_begin();
 	r = is_vforked(map) ? -EAGAIN : holder_get(map, &holder);
 	for (unsigned i = 0; r == 0 && i < count && i < map->segment.geometry.lanes - 1; i++) {
 		r = bind_fresh(map, map->sys->gettid(), &binding);
@@ -855,7 +855,7 @@ int binding_prebind(uintptr_t token, unsigned count)
 		if (r == 0)
 			slot_free(binding);
 	}
-	end_bind();
+	binding_open_end();
 	attachment_release(map);
 	return r;
 }

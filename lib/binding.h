@@ -134,6 +134,10 @@ bool binding_drop_stale(uintptr_t token);
 /* Whose threads these are; told at attach and in a forked child, while nobody else can bind. */
 void binding_own_process(struct ring_map *map);
 
+/* Around whatever opens the ring for a moment: a child that is forked meanwhile lets go of it. */
+void binding_open_begin(void);
+void binding_open_end(void);
+
 /* Once a process: thread ends and forks are noticed from now on. 0 or -errno. */
 int binding_watch_process(void);
 

@@ -104,6 +104,7 @@ static void claim_and_fork(struct stage *stage, struct shmlog *log, unsigned rou
 	char text[JOURNAL_TEXT_MAX];
 	const size_t size = journal_text(0, serial, text);
 
+	(void)shmlog_sync(log, SHMLOG_SYNC_WRITTEN, WAIT_NS); /* so that there is room */
 	if (shmlog_claim(log, SHMLOG_INFO, size, &open_claim) < 0) {
 		violated("%s: no room for a claim", stage->scenario);
 		return;
@@ -379,6 +380,19 @@ struct claimer {
 	uint32_t turn; /* odd: claimed, even: committed */
 };
 
+/* There is no claim that waits for room. */
+static bool claim_at_last(const struct claimer *claimer, size_t size, struct shmlog_claim *claim)
+{
+	const int64_t deadline = clock_ms() + DEADLINE_MS;
+
+	while (shmlog_claim(claimer->log, SHMLOG_INFO, size, claim) < 0) {
+		if (clock_ms() > deadline)
+			return false;
+		nap_ms(1);
+	}
+	return true;
+}
+
 static void *claim_in_turns(void *argument)
 {
 	struct claimer *claimer = argument;
@@ -390,7 +404,7 @@ static void *claim_in_turns(void *argument)
 		const uint32_t serial = journal_next(journal, claimer->producer);
 		const size_t size = journal_text(claimer->producer, serial, text);
 
-		if (shmlog_claim(claimer->log, SHMLOG_INFO, size, &claim) < 0)
+		if (!claim_at_last(claimer, size, &claim))
 			break;
 		board_add(&claimer->turn, 1);
 		board_wait(&claimer->turn, turn + 1, "the turn to commit");

@@ -250,7 +250,7 @@ void feed_look_ahead(struct feed *feed)
 {
 	struct feed_file *current = feed->current;
 	uint64_t after = feed->passed_no;
-	struct logdir_file bad;
+	struct logdir_file bad = { 0 };
 	int r = -EBADMSG;
 
 	if (feed->kind != FEED_DIRECTORY)
@@ -288,7 +288,7 @@ static int report_gap(const struct feed *feed, uint64_t first, uint64_t next)
 /* feed->following, or whatever file has begun behind those that are done with. */
 static int take_following(struct feed *feed)
 {
-	struct logdir_file bad;
+	struct logdir_file bad = { 0 };
 	int r = 0;
 
 	if (feed->following == NULL)

@@ -413,7 +413,7 @@ static int read_behind_damage(struct recovering *recovering, struct logfile *fil
 
 	if (r == 0)
 		r = page_seal_info(recovering->buffer, &info, &unused);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	page_next = ((const struct page_header *)(const void *)recovering->buffer)->page_no;
 	at = seal_offset + sizeof(struct page_header) + sizeof(info);

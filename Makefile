@@ -16,6 +16,7 @@ BUILD ?= build/$(VARIANT)
 
 CFLAGS ?= -O2 -g
 CFLAGS_release :=
+CFLAGS_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer -Wno-tsan
 CFLAGS_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \

@@ -127,16 +127,35 @@ int feed_file_begin(const struct feed *feed, struct feed_file *file)
 	return 0;
 }
 
+/* A link that leads nowhere, or to itself: it stays so, unlike a file that was renamed. */
+static bool is_dead_link(const struct feed *feed, const char *name, int error)
+{
+	struct stat about;
+
+	if (error != -ENOENT && error != -ELOOP)
+		return false;
+	return feed->sys->fstatat(feed->dir, name, &about, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISLNK(about.st_mode);
+}
+
+/* -EBADMSG: the name is a file's, what has it is none: a directory, a pipe, a dead link. */
 int feed_file_by_name(const struct feed *feed, const struct logdir_file *name,
 		      struct feed_file **ret)
 {
 	const enum input_kind kind = name->state == LOGFILE_COMPRESSED ? INPUT_LZ4 : INPUT_FILE;
 	char text[LOGDIR_NAME_SIZE];
-	int fd;
+	struct stat about;
+	int fd, r;
 
 	logdir_file_name(text, name);
 	fd = feed->sys->openat(feed->dir, text, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
-	return fd < 0 ? fd : feed_file_new(feed->sys, fd, kind, ret);
+	if (fd < 0)
+		return is_dead_link(feed, text, fd) ? -EBADMSG : fd;
+	r = feed->sys->fstat(fd, &about);
+	if (r == 0 && S_ISREG(about.st_mode))
+		return feed_file_new(feed->sys, fd, kind, ret);
+	(void)feed->sys->close(fd);
+	return r < 0 ? r : -EBADMSG;
 }
 
 int feed_file_open(const struct feed *feed, const struct logdir_file *name, struct feed_file **ret)

@@ -146,11 +146,17 @@ start:
 #endif
 			fi;
 			word = 0; is_dead = false }
+#if WRITER_KILLS == 0
+		/* Nobody sees the disk before the release: one step. */
+		:: atomic { page != 0 -> on_disk = on_disk | page; page = 0; released = taken;
+			written = taken }
+#else
 		/* The page is written: complete, but not released. */
 		:: atomic { page != 0 -> on_disk = on_disk | page; disk_position = taken;
 			page = 0; page_end = taken }
 		/* [drain_release], [set_written] */
 		:: atomic { page_end != 0 -> released = MAX(written, page_end); written = released; page_end = 0 }
+#endif
 		/* [drain_settle]: nothing to deliver, nothing under way. */
 		:: atomic { page == 0 && page_end == 0 && taken != written -> released = taken; written = taken }
 		od

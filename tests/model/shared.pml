@@ -69,6 +69,7 @@
 #define SIZE(record) ((record) == 1 -> 2 : 1)
 #define KILLS 0
 #define WRITER_KILLS 0
+#define STARTS(thread) ((thread) == 1 || (published & BIT(5)) != 0)
 #endif
 
 #include "lane.pml"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Check each model of configurations.txt, and that each bug that is planted in one is found.
 #
-#	run.sh [NAME]
+#	run.sh [NAME]		all, two at a time; or one
 #
 # A sound model must be searched to its end: a search cut short (depth, memory, time) is a failure.
 # FULL=1 adds the lines that say "full".
@@ -18,13 +18,14 @@ broken() {
 
 # compile NAME FILE DEFINES...: a directory with the checker.
 compile() {
-	local name=$1 file=$2
+	local name=$1 file=$2 optimise=-O2
 	shift 2
+	[[ "$*" == *BUG_* ]] && optimise=-O1
 	rm -rf "${build:?}/$name"
 	mkdir -p "$build/$name"
-	cp ./*.pml "$build/$name" &&
-		(cd "$build/$name" && spin -a "$@" "$file" >spin.log 2>&1 &&
-			"$CC" -O2 -w -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -DMEMLIM=8000 -o pan pan.c) ||
+	cp ./*.pml "$build/$name"
+	(cd "$build/$name" && spin -a "$@" "$file" >spin.log 2>&1 &&
+		"$CC" "$optimise" -w -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -DMEMLIM=8000 -o pan pan.c) ||
 		broken "$name: cannot be compiled: $(tail -1 "$build/$name/spin.log")"
 }
 
@@ -45,11 +46,6 @@ trail() {
 		tail -60)
 }
 
-total_states=0
-total_models=0
-total_bugs=0
-failed=0
-
 check_sound() {
 	local name=$1 file=$2 states
 	shift 2
@@ -58,8 +54,7 @@ check_sound() {
 	if grep -q 'assertion violated' "$build/$name/out"; then
 		echo "violated: model $name: $(grep -m1 'assertion violated' "$build/$name/out")"
 		trail "$name" "$file" "$@"
-		failed=1
-		return
+		return 1
 	fi
 	if ! grep -q 'errors: 0' "$build/$name/out" ||
 		grep -qE 'max search depth|Search not completed|reached -DMEMLIM|out of memory|hash-?compact' \
@@ -68,8 +63,6 @@ check_sound() {
 		broken "$name: not searched to its end"
 	fi
 	states=$(figure "$name" 's/^ *\([0-9.e+]*\) states, stored.*/\1/p')
-	total_states=$(awk "BEGIN { printf \"%.0f\", $total_states + $states }")
-	total_models=$((total_models + 1))
 	printf '  %-6s %-28s %12.0f states %8s s %8.0f MB\n' MODEL "$name" "$states" \
 		"$(figure "$name" 's/^pan: elapsed time \([0-9.e+-]*\) seconds/\1/p')" \
 		"$(figure "$name" 's/^ *\([0-9.]*\).total actual memory usage/\1/p')"
@@ -84,26 +77,38 @@ check_bug() {
 	found=$(sed -n 's/^pan:[0-9]*: assertion violated \(.*\) (at depth.*/\1/p' "$build/$name/out" | head -1)
 	if [[ -z $found ]]; then
 		echo "violated: model $name: the planted bug was not found"
-		failed=1
-		return
+		return 1
 	fi
-	total_bugs=$((total_bugs + 1))
 	printf '  %-6s %-28s found: %s\n' BUG "$name" "${found:0:60}"
 	rm -rf "${build:?}/$name"
 }
 
-command -v spin >/dev/null || broken 'no spin: make proof-deps'
-while read -r kind name file defines; do
-	[[ -z $kind || $kind == '#'* ]] && continue
-	[[ $kind == full && -z $FULL ]] && continue
-	[[ -n $only && $name != "$only" ]] && continue
+# The lines that are wanted: kind, name, file, options.
+wanted() {
+	grep -vE '^(#|$)' configurations.txt | if [[ -n $FULL ]]; then cat; else grep -v '^full '; fi
+}
+
+check_one() {
+	local kind name file defines
+	read -r kind name file defines < <(wanted | awk -v name="$1" '$2 == name')
+	[[ -n $name ]] || broken "no model named \"$1\""
 	# shellcheck disable=SC2086 # a list of options
 	if [[ $kind == bug ]]; then
 		check_bug "$name" "$file" $defines
 	else
 		check_sound "$name" "$file" $defines
 	fi
-done <configurations.txt
-((total_models + total_bugs > 0)) || broken "no model named \"$only\""
-echo "model: $total_models models searched to their end, $total_states states; $total_bugs planted bugs found"
-exit "$failed"
+}
+
+command -v spin >/dev/null || broken 'no spin: make proof-deps'
+if [[ -n $only ]]; then
+	check_one "$only"
+	exit
+fi
+mkdir -p "$build"
+wanted | awk '{ print $2 }' | xargs -P 2 -n 1 ./run.sh 2>&1 | tee "$build/log"
+status=${PIPESTATUS[2]}
+grep -q '^broken: ' "$build/log" && exit 2
+awk '$1 == "MODEL" { models++; states += $3 } $1 == "BUG" { bugs++ } END {
+	printf "model: %d models searched to their end, %.0f states; %d planted bugs found\n", models, states, bugs }' "$build/log"
+exit $((status != 0))

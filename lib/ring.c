@@ -103,14 +103,21 @@ static int walk_pass(struct walk *walk, uint64_t word)
 	return walk->position - walk->released > lane->block_count ? -EUCLEAN : 0;
 }
 
-/* Is there room for @blocks at the walk's position? Asks the writer again before it says no. */
-static bool walk_has_room(struct walk *walk, uint32_t blocks)
+/*
+ * Is there room for @blocks at the walk's position? Asks the writer again before it says no. 1, or
+ * -EAGAIN. 0: look again. He and others have gone on beyond the position since its word was loaded,
+ * and the walk stands elsewhere now: that word and what followed from it say nothing there.
+ */
+static int walk_has_room(struct walk *walk, uint32_t blocks)
 {
-	const uint64_t end = walk->position + blocks;
+	const uint64_t position = walk->position;
+	const uint64_t end = position + blocks;
 
 	if (end - walk->released > walk->lane->block_count)
 		walk_reload(walk);
-	return end - walk->released <= walk->lane->block_count;
+	if (walk->position != position)
+		return 0;
+	return end - walk->released <= walk->lane->block_count ? 1 : -EAGAIN;
 }
 
 static bool try_swap(const struct lane *lane, uint64_t position, uint64_t seen, uint64_t word)
@@ -125,9 +132,11 @@ static int claim_at(const struct shared_lane *shared, struct walk *walk, uint64_
 	const struct lane *lane = &shared->lane;
 	const uint64_t lap = lane_lap(lane, walk->position);
 	const uint32_t to_end = lane->block_count - lane_index(lane, walk->position);
+	int r;
 
-	if (!walk_has_room(walk, blocks > to_end ? to_end : blocks))
-		return -EAGAIN;
+	r = walk_has_room(walk, blocks > to_end ? to_end : blocks);
+	if (r <= 0)
+		return r;
 	if (blocks > to_end) {
 		(void)try_swap(lane, walk->position, seen,
 			       word_make(lap, to_end, shared->owner, WORD_SKIP));

@@ -328,9 +328,12 @@ void writer_enter_ring(struct writer *writer, struct drain *ring, uint64_t log_i
 
 	store_relaxed_u32(&status->state, WRITER_RUNNING);
 	status->pid = writer->sys->getpid();
-	status->pending_log_id = log_id;
+	/* The id last: killed in between, the ring names no log whose pages are under way, and none
+	 * are. An id beside another's path would lock the user out of both directories. */
+	status->pending_log_id = 0;
 	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
 		       (int)sizeof(status->log_path) - 1, writer->roll.path);
+	status->pending_log_id = log_id;
 	store_relaxed_u32(&status->io_backend, (uint32_t)writer->io->backend);
 	store_relaxed(&status->stall_began_ns, 0);
 	store_relaxed_u32(&status->sleeping, 0);

@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "ring.h"
 
@@ -329,6 +331,68 @@ Test(ring, padding_stays_where_the_record_then_finds_no_room)
 	expect_take(N, TAKE_EMPTY, 0);
 	release(14);
 	cr_assert(must_claim(ME, 8) == N);
+}
+
+/*
+ * The writer and others go on between two looks of one claim: the page of the word and that of
+ * `released` fault, one after the other, and what happens meanwhile happens in the handler.
+ */
+static struct {
+	struct shared_u64 *words;
+	struct shared_u64 *released;
+	bool is_word_loaded;
+} between;
+
+static void others_go_on(void)
+{
+	for (uint64_t position = 24; position < 30; position++)
+		ring_publish(&arena.lane, position, 1, OTHER);
+	store_relaxed(between.released, 30);
+}
+
+static void on_fault(int signal_no)
+{
+	(void)signal_no;
+	if (between.is_word_loaded) {
+		(void)mprotect(between.released, RING_PAGE, PROT_READ | PROT_WRITE);
+		others_go_on();
+		return;
+	}
+	between.is_word_loaded = true;
+	(void)mprotect(between.words, RING_PAGE, PROT_READ | PROT_WRITE);
+	(void)mprotect(between.released, RING_PAGE, PROT_NONE);
+}
+
+static struct shared_u64 *map_page(void)
+{
+	void *page =
+		mmap(NULL, RING_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	cr_assert(page != MAP_FAILED);
+	return page;
+}
+
+Test(ring, a_claim_that_was_overtaken_while_it_asked_for_room_looks_again)
+{
+	struct shared_lane shared = shared_as(ME);
+	uint64_t position, ticks;
+
+	between.words = map_page();
+	between.released = map_page();
+	arena.lane.words = between.words;
+	shared.lane.words = between.words;
+	shared.released = between.released;
+	for (position = 0; position < 24; position++)
+		ring_publish(&arena.lane, position, 1, OTHER);
+	store_relaxed(between.released, 8); /* full up to 24 */
+	store_relaxed(&arena.tail_hint, 24);
+	cr_assert(signal(SIGSEGV, on_fault) != SIG_ERR);
+	cr_assert(mprotect(between.words, RING_PAGE, PROT_NONE) == 0);
+	cr_assert(ring_claim_shared(&shared, 6, &position, &ticks) == 0);
+	/* Two blocks are left before the lane's end: they are padding. */
+	cr_assert(position == 32);
+	expect_take(30, TAKE_SKIP, 2);
+	expect_take(32, TAKE_CLAIMED, 6);
 }
 
 Test(ring, a_claim_left_by_another_lap_is_no_obstacle)

@@ -209,6 +209,8 @@ static void release_all(struct writer *writer)
 		(void)writer->sys->close(writer->dir_lock);
 	if (writer->dir >= 0)
 		(void)writer->sys->close(writer->dir);
+	if (writer->signals >= 0)
+		(void)writer->sys->close(writer->signals);
 }
 
 static void pin(int cpu)

@@ -1,0 +1,399 @@
+/*
+ * faults.c - the whole writer, with the first, the second, ... the Nth call of each kind failing in
+ * each way that it can, until a run is over before its Nth call.
+ *
+ *	faults STRIDE [ONLY]
+ *
+ * STRIDE: of all those runs every STRIDEth; 1: all. ONLY: labels that begin so; a label is
+ * SCENARIO.CALL.ERROR.SETTING.SPAN.NTH.
+ *
+ * live       a writer begins, writes, syncs, rolls and ends, while a thread publishes
+ * recovery   ... in a directory that a killed writer left; what a failed recovery leaves is
+ *            recovered again
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "faulty_disk.h"
+#include "program.h"
+#include "scene.h"
+
+enum {
+	WORKERS = 2,
+	ERRORS_MAX = 8,
+	LABEL_SIZE = 120,
+	POLLED_MAX = 12, /* of calls that are repeated while nothing happens */
+	NTH_MAX = 4096,
+};
+
+struct call_errors {
+	enum fault_call call;
+	int errors[ERRORS_MAX]; /* 0: the end */
+};
+
+/* What each call can answer. */
+static const struct call_errors table[] = {
+	{ CALL_OPEN, { -EMFILE, -ENFILE, -ENOMEM, -EACCES, -EINTR } },
+	{ CALL_OPENAT, { -EMFILE, -ENOMEM, -EACCES, -EIO, -ENOSPC, -EINTR, -EROFS } },
+	{ CALL_CLOSE, { -EIO, -EINTR } },
+	{ CALL_FSTAT, { -EIO, -ENOMEM } },
+	{ CALL_FSTATAT, { -EIO, -ENOMEM, -EACCES } },
+	{ CALL_FSTATFS, { -EIO, -ENOSYS } },
+	{ CALL_FTRUNCATE, { -EIO, -ENOSPC, -EINTR, -EFBIG } },
+	{ CALL_FALLOCATE, { -ENOSPC, -EDQUOT, -EIO, -EINTR, -EOPNOTSUPP, -EFBIG } },
+	{ CALL_FCHMOD, { -EPERM, -EIO } },
+	{ CALL_MKDIRAT, { -ENOSPC, -EDQUOT, -EACCES, -EIO } },
+	{ CALL_LINKAT, { -ENOSPC, -EMLINK, -EIO } },
+	{ CALL_UNLINKAT, { -EIO, -EACCES } },
+	{ CALL_RENAMEAT, { -ENOSPC, -EIO, -EACCES } },
+	{ CALL_FSYNC, { -EIO, -ENOSPC, -EINTR } },
+	{ CALL_FDATASYNC, { -EIO, -ENOSPC, -EDQUOT } },
+	{ CALL_PREAD, { -EIO, -EINTR, FAULT_SHORT } },
+	{ CALL_PWRITE, { -EIO, -ENOSPC, -EDQUOT, -EINTR, -EAGAIN, FAULT_SHORT } },
+	{ CALL_MAP, { -ENOMEM, -EAGAIN } },
+	{ CALL_ADVISE, { -EAGAIN, -EINVAL } },
+	{ CALL_LOCK, { -EAGAIN, -ENOLCK, -EINTR } },
+	{ CALL_UNLOCK, { -ENOLCK } },
+	{ CALL_LOCK_QUERY, { -ENOLCK, -EINTR } },
+	{ CALL_FUTEX_WAIT, { -EINTR, -EAGAIN } },
+	{ CALL_FUTEX_WAKE, { -EFAULT } },
+	{ CALL_GETRANDOM, { -EINTR, -ENOSYS } },
+	{ CALL_SLEEP, { -EINTR } },
+	{ CALL_IO_OPEN, { -ENOMEM, -EPERM } },
+	{ CALL_IO_SUBMIT, { -EAGAIN, -EIO, -ENOMEM } },
+	{ CALL_IO_WRITE, { -ENOSPC, -EDQUOT, -EIO, -EFBIG, -EINTR, -EAGAIN, FAULT_SHORT } },
+	{ CALL_IO_SYNC, { -EIO, -ENOSPC, -EDQUOT, -EINTR } },
+	{ CALL_IO_REAP, { -EINTR, -EIO } },
+};
+
+/* Once, for a while, from then on. */
+static const uint32_t spans[] = { 1, 4, UINT32_MAX };
+
+#define COMMON                                                                                  \
+	"--lane-size", "64K", "--max-file", "1M", "--flush-interval", "20ms", "--stop-timeout", \
+		"10s"
+
+static const struct setting settings[] = {
+	{ "written-page",
+	  { COMMON, "--release", "written", "--sync", "page" },
+	  faulty_disk_in_order,
+	  .loses = true },
+	{ "durable-page",
+	  { COMMON, "--release", "durable", "--sync", "page" },
+	  faulty_disk_shuffled,
+	  .loses = false },
+	{ "written-interval",
+	  { COMMON, "--lanes", "1", "--release", "written", "--sync", "100ms" },
+	  faulty_disk_shuffled,
+	  .makes_ring = true,
+	  .loses = true },
+	{ "durable-none",
+	  { COMMON, "--lanes", "4", "--release", "durable", "--sync", "none" },
+	  faulty_disk_real,
+	  .makes_ring = true },
+};
+
+/* Where a writer is killed, for those that come after it. */
+static const struct fault kills[] = {
+	{ CALL_IO_WRITE, 2, 1, FAULT_KILL, false },  { CALL_IO_WRITE, 5, 1, FAULT_KILL, false },
+	{ CALL_IO_SYNC, 2, 1, FAULT_KILL, false },   { CALL_FTRUNCATE, 1, 1, FAULT_KILL, false },
+	{ CALL_RENAMEAT, 1, 1, FAULT_KILL, false },  { CALL_FALLOCATE, 2, 1, FAULT_KILL, false },
+	{ CALL_FDATASYNC, 2, 1, FAULT_KILL, false }, { CALL_RENAMEAT, 2, 1, FAULT_KILL, false },
+};
+
+enum scenario { LIVE, RECOVERY, SCENARIOS };
+static const char *const scenario_names[] = { "live", "recovery" };
+
+/* One call failing in one way; the Nth is what varies. */
+struct group {
+	enum scenario scenario;
+	const struct setting *setting;
+	const struct fault *kill; /* RECOVERY */
+	struct fault fault;
+};
+
+/* Of all workers; in shared memory. */
+struct totals {
+	uint64_t next_group;
+	uint64_t runs;
+	uint64_t untouched; /* over before the fault                                         */
+	uint64_t survived;  /* went on, and ended well                                       */
+	uint64_t refused;   /* ended with a reason                                           */
+	uint64_t hung;      /* gave a disk up that did not answer: exit code 74              */
+	uint64_t killed;
+	uint64_t groups;
+	uint64_t capped; /* groups that were left although there were more calls          */
+};
+
+static struct totals *totals;
+static uint32_t stride;
+static const char *only;
+
+static void add(uint64_t *count)
+{
+	__atomic_add_fetch(count, 1, __ATOMIC_RELAXED);
+}
+
+/* ---- one run ---- */
+
+static const char *error_name(int error)
+{
+	return error == FAULT_SHORT  ? "SHORT"
+	       : error == FAULT_KILL ? "KILL"
+				     : strerrorname_np(-error);
+}
+
+static void make_label(const struct group *group, char label[LABEL_SIZE])
+{
+	const struct fault *fault = &group->fault;
+	char span[16] = "on";
+
+	if (fault->span != UINT32_MAX)
+		(void)snprintf(span, sizeof(span), "%u", fault->span);
+	(void)snprintf(label, LABEL_SIZE, "%s%.0td.%s.%s%s.%s.%s.%u",
+		       scenario_names[group->scenario], group->kill ? group->kill - kills : 0,
+		       plan_call_name(fault->call), error_name(fault->error),
+		       fault->takes_data ? "-taken" : "", group->setting->name, span, fault->nth);
+}
+
+static void count_outcome(int result, bool was_reached)
+{
+	if (!was_reached)
+		add(&totals->untouched);
+	else if (result == 1)
+		add(&totals->killed);
+	else if (result == 0)
+		add(&totals->survived);
+	else if (result == 2)
+		add(&totals->hung);
+	else
+		add(&totals->refused);
+}
+
+static bool is_sync_failure(const struct fault *fault)
+{
+	return fault->call == CALL_FSYNC || fault->call == CALL_FDATASYNC ||
+	       fault->call == CALL_IO_SYNC;
+}
+
+static void leave_behind(struct scene *scene, const struct fault *kill)
+{
+	pid_t pid;
+
+	plan_set(kill);
+	pid = scene_start_writer(scene, true, false);
+	scene_produce(scene, pid);
+	scene_stop_writer(pid);
+	(void)scene_wait_writer(scene, pid);
+}
+
+static int run_live(struct scene *scene, const struct fault *fault, bool *ret_reached)
+{
+	pid_t pid;
+	int r;
+
+	plan_set(fault);
+	pid = scene_start_writer(scene, true, false);
+	scene_produce(scene, pid);
+	scene_stop_writer(pid);
+	r = scene_wait_writer(scene, pid);
+	*ret_reached = plan_was_reached();
+	return r;
+}
+
+/* Twice: what the first leaves is for the second, which fails a little later. */
+static int run_recovery(struct scene *scene, const struct fault *fault, bool *ret_reached)
+{
+	struct fault later = *fault;
+	int r;
+
+	plan_set(fault);
+	r = scene_wait_writer(scene, scene_start_writer(scene, true, true));
+	*ret_reached = plan_was_reached();
+	if (!*ret_reached || r == 0)
+		return r;
+	later.nth += 1 + fault->nth % 3;
+	plan_set(&later);
+	(void)scene_wait_writer(scene, scene_start_writer(scene, true, true));
+	return r;
+}
+
+/* True: the fault was reached. */
+static bool run_one(const struct group *group)
+{
+	const struct fault *fault = &group->fault;
+	const bool may_lose = group->setting->loses && is_sync_failure(fault);
+	const uint64_t before = violations();
+	char label[LABEL_SIZE];
+	struct scene scene;
+	bool was_reached;
+	int r;
+
+	make_label(group, label);
+	if (only && strncmp(label, only, strlen(only)) != 0)
+		return true;
+	faulty_disk_seed = 0x9e3779b97f4a7c15u * (fault->nth + 1) + (uint64_t)fault->call;
+	scene_begin(&scene, group->setting, label);
+	if (group->kill)
+		leave_behind(&scene, group->kill);
+	r = group->kill ? run_recovery(&scene, fault, &was_reached)
+			: run_live(&scene, fault, &was_reached);
+	count_outcome(r, was_reached);
+	add(&totals->runs);
+	scene_judge(&scene, may_lose, fault->takes_data);
+	if (violations() != before)
+		scene_tell_errors(&scene);
+	scene_end(&scene);
+	return was_reached;
+}
+
+/* ---- all runs ---- */
+
+/* Calls that are made over and over while nothing happens: the first ones stand for all. */
+static bool is_polled(enum fault_call call)
+{
+	return call == CALL_FUTEX_WAIT || call == CALL_FUTEX_WAKE || call == CALL_SLEEP ||
+	       call == CALL_IO_REAP || call == CALL_LOCK_QUERY;
+}
+
+static void run_group(struct group *group, uint64_t number)
+{
+	const uint32_t first = 1 + (uint32_t)(number * 7 % stride);
+	const uint32_t last = is_polled(group->fault.call) ? POLLED_MAX : NTH_MAX;
+
+	add(&totals->groups);
+	for (uint32_t nth = first; nth <= last; nth += stride) {
+		group->fault.nth = nth;
+		if (!run_one(group))
+			return;
+	}
+	add(&totals->capped);
+}
+
+static bool is_wanted(const struct group *group)
+{
+	char label[LABEL_SIZE];
+	size_t size;
+
+	if (!only)
+		return true;
+	make_label(group, label);
+	size = (size_t)(strrchr(label, '.') + 1 - label); /* any NTH */
+	return strncmp(label, only, size < strlen(only) ? size : strlen(only)) == 0;
+}
+
+/* Group number @number, or false: there are no more. */
+static bool nth_group(uint64_t number, struct group *ret)
+{
+	uint64_t count = 0;
+
+	for (unsigned scenario = 0; scenario <= COUNT_OF(kills); scenario++)
+		for (size_t s = 0; s < COUNT_OF(settings); s++)
+			for (size_t c = 0; c < COUNT_OF(table); c++)
+				for (size_t e = 0; e < ERRORS_MAX && table[c].errors[e]; e++)
+					for (size_t i = 0; i < COUNT_OF(spans) * 2; i++) {
+						*ret = (struct group){
+							.scenario = scenario ? RECOVERY : LIVE,
+							.setting = &settings[s],
+							.kill = scenario ? &kills[scenario - 1]
+									 : NULL,
+							.fault = { table[c].call, 1,
+								   spans[i % COUNT_OF(spans)],
+								   table[c].errors[e],
+								   i >= COUNT_OF(spans) },
+						};
+						if (ret->fault.takes_data &&
+						    (!is_sync_failure(&ret->fault) ||
+						     ret->fault.error == -EINTR))
+							continue;
+						if (!is_wanted(ret))
+							continue;
+						if (count++ == number)
+							return true;
+					}
+	return false;
+}
+
+static int work(void)
+{
+	struct group group;
+
+	for (;;) {
+		const uint64_t number =
+			__atomic_fetch_add(&totals->next_group, 1, __ATOMIC_RELAXED);
+
+		if (!nth_group(number, &group))
+			return violations() != 0;
+		run_group(&group, number);
+	}
+}
+
+static pid_t start_worker(void)
+{
+	const pid_t pid = fork();
+
+	if (pid < 0)
+		broken("fork");
+	if (pid > 0)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	plan_init();
+	exit(work());
+}
+
+static int run_workers(void)
+{
+	pid_t pids[WORKERS];
+	int worst = 0;
+
+	for (int i = 0; i < WORKERS; i++)
+		pids[i] = start_worker();
+	for (int i = 0; i < WORKERS; i++) {
+		int status;
+
+		if (waitpid(pids[i], &status, 0) < 0)
+			broken("waitpid");
+		status = WIFEXITED(status) ? WEXITSTATUS(status) : 2;
+		worst = status > worst ? status : worst;
+	}
+	return worst;
+}
+
+static void tell(void)
+{
+	(void)printf(
+		"fault: %llu runs of the writer, %llu ways to fail: %llu survived it, %llu ended "
+		"with a reason, %llu gave a silent disk up, %llu were over before\n",
+		(unsigned long long)totals->runs, (unsigned long long)totals->groups,
+		(unsigned long long)totals->survived, (unsigned long long)totals->refused,
+		(unsigned long long)totals->hung, (unsigned long long)totals->untouched);
+}
+
+int main(int argc, char **argv)
+{
+	int worst;
+
+	if (argc < 2)
+		broken("usage: faults STRIDE [ONLY]");
+	stride = (uint32_t)strtoul(argv[1], NULL, 10);
+	only = argc > 2 && *argv[2] ? argv[2] : NULL;
+	if (stride == 0)
+		broken("STRIDE is 1 or more");
+	totals = mmap(NULL, sizeof(*totals), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (totals == MAP_FAILED)
+		broken("no memory");
+	scene_enter();
+	worst = run_workers();
+	scene_leave();
+	tell();
+	return worst;
+}

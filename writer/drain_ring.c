@@ -273,17 +273,24 @@ bool drain_is_unsynced(const struct drain *drain)
 	return false;
 }
 
-void drain_count_unsynced(struct drain *drain)
+static void count_unsynced(struct drain *drain, struct drain_lane *lane,
+			   const struct progress *until)
+{
+	const uint64_t lost = until->records - lane->durable.records;
+
+	if (until->position <= lane->durable.position || lost == 0)
+		return;
+	lane->missing[LOSS_UNSYNCED] += lost;
+	store_relaxed(&lane->status->failed, load_relaxed(&lane->status->failed) + lost);
+	set_durable(drain, lane, until);
+}
+
+void drain_count_unsynced(struct drain *drain, const struct drain_snapshot *until)
 {
 	for (uint32_t i = 0; i < lane_count(drain); i++) {
-		struct drain_lane *lane = &drain->lanes[i];
-		const uint64_t lost = lane->written.records - lane->durable.records;
+		const struct progress end = until ? until->lanes[i] : drain->lanes[i].written;
 
-		if (lost == 0)
-			continue;
-		lane->missing[LOSS_UNSYNCED] += lost;
-		store_relaxed(&lane->status->failed, load_relaxed(&lane->status->failed) + lost);
-		set_durable(drain, lane, &lane->written);
+		count_unsynced(drain, &drain->lanes[i], &end);
 	}
 }
 

@@ -71,6 +71,17 @@ static int read_first_page(struct recovering *recovering, struct found *found)
 	return r == 0 ? 1 : r == -ENODATA || r == -EBADMSG ? 0 : r;
 }
 
+static int cannot_sync(const struct recovering *recovering, const struct logdir_file *name,
+		       int error)
+{
+	char path[LOGDIR_NAME_SIZE] = "";
+
+	if (name)
+		logdir_file_name(path, name);
+	return reason_set(error, "%s/%s: cannot sync it: %s", recovering->roll->path, path,
+			  strerror(-error));
+}
+
 /* I1: wait until the last write of a killed writer has landed. */
 static int take_over(struct recovering *recovering, struct found *found)
 {
@@ -84,8 +95,11 @@ static int take_over(struct recovering *recovering, struct found *found)
 			break;
 		(void)recovering->sys->sleep(FENCE_STEP_MS * (int64_t)NS_PER_MS);
 	}
-	if (r == 0)
+	if (r == 0) {
 		r = recovering->sys->fsync(file->fd); /* I2 */
+		if (r < 0)
+			(void)cannot_sync(recovering, &found->name, r);
+	}
 	if (r < 0) {
 		if (file && file->fd >= 0)
 			roll_drop(recovering->roll, file);
@@ -478,10 +492,12 @@ static int recover_listed(struct recovering *recovering)
 {
 	int r = wait_for_fences(recovering);
 
-	if (r == 0)
-		r = recovering->sys->fsync(recovering->roll->dir); /* I2 */
-	if (r == 0)
-		r = look_at_all(recovering);
+	if (r < 0)
+		return r;
+	r = recovering->sys->fsync(recovering->roll->dir); /* I2 */
+	if (r < 0)
+		return cannot_sync(recovering, NULL, r);
+	r = look_at_all(recovering);
 	if (r == 0)
 		r = settle_all(recovering);
 	if (r == 0)

@@ -528,8 +528,10 @@ int roll_finish(struct roll *roll, struct wfile *file, uint64_t size)
 	if (error)
 		return failed(roll, file->place, "cut to its size", error);
 	error = roll->sys->fdatasync(file->fd);
-	if (error)
+	if (error) {
+		file->poisoned = true;
 		return failed(roll, file->place, "sync", error);
+	}
 	error = rename_sealed(roll, file->place);
 	if (error)
 		return failed(roll, file->place, "give it its final name", error);
@@ -539,6 +541,17 @@ int roll_finish(struct roll *roll, struct wfile *file, uint64_t size)
 	file->size = size;
 	roll_drop(roll, file);
 	return 0;
+}
+
+/* The kernel tells of a failed sync once: a second one, which succeeds, would mean nothing. */
+int roll_end(struct roll *roll, struct wfile *file, const struct page_stamp *stamp)
+{
+	const int error = roll_seal(roll, file, stamp);
+
+	if (error && !file->poisoned)
+		file->poisoned = roll->sys->fdatasync(file->fd) < 0;
+	roll_drop(roll, file);
+	return error;
 }
 
 void roll_drop(struct roll *roll, struct wfile *file)

@@ -158,7 +158,7 @@ static void serve_rotate(struct writer *writer)
 		pages_pump(pages);
 	}
 	request->is_rolled = true;
-	if (pages->is_rolling || pages->seals_done != pages->seals_submitted)
+	if (pages->is_rolling || !pages_is_sealed(pages))
 		return;
 	answer(writer, request, &writer->ring->writer->rotate_done);
 }
@@ -266,7 +266,7 @@ static void synced(struct writer *writer, int error)
 	 * nothing. The file is given up. */
 	if (writer->config->release != RELEASE_DURABLE)
 		for (unsigned i = 0; i < writer->ring_count; i++)
-			drain_count_unsynced(writer->rings[i]);
+			drain_count_unsynced(writer->rings[i], NULL);
 	pages_poison(&writer->pages, strerror(-error));
 }
 
@@ -362,7 +362,8 @@ static void open_successor(struct writer *writer)
 /* A removed ring goes when nobody can store into it and nothing is left of it. */
 static bool is_over(const struct writer *writer, const struct drain *old)
 {
-	return !drain_has_users(old) && drain_backlog(old) == 0 && !pages_hold(&writer->pages, old);
+	return !drain_has_users(old) && drain_backlog(old) == 0 &&
+	       !pages_hold(&writer->pages, old) && pages_is_sealed(&writer->pages);
 }
 
 /* Nobody is left who could announce them: what @old lost is named before it goes. True: it is. */
@@ -689,7 +690,7 @@ static void seal_last(struct writer *writer)
 	reap_all(writer);
 	if (pages->file && pages->order_count == 0 && !pages->is_poisoned)
 		pages_seal(pages);
-	while (pages->seals_done != pages->seals_submitted)
+	while (!pages_is_sealed(pages))
 		pages_wait(pages, -1);
 	tell_trouble(writer);
 }

@@ -248,7 +248,7 @@ static bool run_one(const struct group *group)
 			: run_live(&scene, fault, &was_reached);
 	count_outcome(r, was_reached);
 	add(&totals->runs);
-	scene_judge(&scene, may_lose, fault->takes_data);
+	scene_judge(&scene, may_lose, fault->takes_data, !fault->takes_data || fault->span == 1);
 	if (violations() != before)
 		scene_tell_errors(&scene);
 	scene_end(&scene);
@@ -311,8 +311,9 @@ static bool nth_group(uint64_t number, struct group *ret)
 								   i >= COUNT_OF(spans) },
 						};
 						if (ret->fault.takes_data &&
-						    (!is_sync_failure(&ret->fault) ||
-						     ret->fault.error == -EINTR))
+						    (settings[s].open_io == faulty_disk_real ||
+						     (!is_sync_failure(&ret->fault) ||
+						      ret->fault.error == -EINTR)))
 							continue;
 						if (!is_wanted(ret))
 							continue;

@@ -8,12 +8,14 @@
 #include "faulty_disk.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "io_backend.h"
 #include "plan.h"
+#include "program.h"
 
 struct operation {
 	bool is_sync;
@@ -55,7 +57,12 @@ static int submit(struct io *io, const struct operation *operation)
 	if (struck)
 		return struck;
 	assert(disk->count < IO_OPERATIONS);
-	disk->waiting[disk->count++] = *operation;
+	disk->waiting[disk->count] = *operation;
+	/* As the kernel: what is under way holds the file, whoever closes it. */
+	disk->waiting[disk->count].fd = fcntl(operation->fd, F_DUPFD_CLOEXEC, 0);
+	if (disk->waiting[disk->count].fd < 0)
+		broken("cannot duplicate a descriptor");
+	disk->count++;
 	return 0;
 }
 
@@ -138,6 +145,7 @@ static void deliver(struct disk *disk, unsigned index, struct io_result *ret)
 	ret->tag = operation.tag;
 	ret->error =
 		operation.is_sync ? carry_out_sync(&operation) : carry_out_write(disk, &operation);
+	(void)close(operation.fd);
 }
 
 static void nap(int64_t timeout_ns)

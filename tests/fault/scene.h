@@ -39,6 +39,7 @@ struct scene {
 	char errors[SCENE_PATH_SIZE]; /* standard error of the writers */
 	struct journal *journal;
 	struct report *report;
+	uint64_t counted;      /* as lost, by the ring */
 	uint32_t durable_from; /* a sync that says yes speaks of what lies behind this */
 };
 
@@ -64,8 +65,10 @@ void scene_produce(struct scene *scene, pid_t pid);
 void scene_stop_writer(pid_t pid);
 
 /* A clean writer drains the rest; then the log is compared with the journal.
- * @may_lose: records may be missing if marks name as many. */
-void scene_judge(struct scene *scene, bool may_lose, bool takes_data);
+ * @may_lose: records may be missing if marks name as many; @takes_data: they are, and so are marks
+ * among them; @is_marked: false: several syncs failed, and took what named the losses to the first:
+ * then the ring's count names them. */
+void scene_judge(struct scene *scene, bool may_lose, bool takes_data, bool is_marked);
 
 unsigned scene_count_descriptors(void);
 unsigned scene_count_ring_mappings(void);

@@ -50,6 +50,28 @@ static int open_to_read(const struct recovering *recovering, const struct logdir
 	return 0;
 }
 
+static int cannot(const struct recovering *recovering, const struct logdir_file *name,
+		  const char *what, int error)
+{
+	char path[LOGDIR_NAME_SIZE] = "";
+
+	if (name)
+		logdir_file_name(path, name);
+	return reason_set(error, "%s/%s: cannot %s: %s", recovering->roll->path, path, what,
+			  strerror(-error));
+}
+
+/* Bad bytes are judged by who reads; only what could not be read at all ends a recovery. */
+static int judge_read(const struct recovering *recovering, const struct found *found, int r)
+{
+	if (r >= 0 || r == -ENODATA || r == -EBADMSG)
+		return r;
+	if (r == -EPROTO)
+		return cannot(recovering, &found->name,
+			      "read it, another version of shmlog wrote it", r);
+	return cannot(recovering, &found->name, "read it", r);
+}
+
 /* 1: the file begins with a good FILE page; 0: it has not begun, or not wholly. */
 static int read_first_page(struct recovering *recovering, struct found *found)
 {
@@ -66,20 +88,8 @@ static int read_first_page(struct recovering *recovering, struct found *found)
 		found->log_id = file.info.log_id;
 	}
 	logfile_close(&file);
-	if (r == -EPROTO)
-		return r;
+	r = judge_read(recovering, found, r);
 	return r == 0 ? 1 : r == -ENODATA || r == -EBADMSG ? 0 : r;
-}
-
-static int cannot_sync(const struct recovering *recovering, const struct logdir_file *name,
-		       int error)
-{
-	char path[LOGDIR_NAME_SIZE] = "";
-
-	if (name)
-		logdir_file_name(path, name);
-	return reason_set(error, "%s/%s: cannot sync it: %s", recovering->roll->path, path,
-			  strerror(-error));
 }
 
 /* I1: wait until the last write of a killed writer has landed. */
@@ -98,7 +108,7 @@ static int take_over(struct recovering *recovering, struct found *found)
 	if (r == 0) {
 		r = recovering->sys->fsync(file->fd); /* I2 */
 		if (r < 0)
-			(void)cannot_sync(recovering, &found->name, r);
+			(void)cannot(recovering, &found->name, "sync it", r);
 	}
 	if (r < 0) {
 		if (file && file->fd >= 0)
@@ -227,7 +237,7 @@ static int index_pages(struct recovering *recovering, struct found *found, uint6
 	if (*ret_sealed)
 		file->offset = reading.offset;
 	logfile_close(&reading);
-	return r == -ENODATA ? 0 : r;
+	return r == -ENODATA ? 0 : judge_read(recovering, found, r);
 }
 
 static int seal(struct recovering *recovering, struct found *found, bool is_sealed, uint64_t limit)
@@ -436,6 +446,7 @@ static int read_settled(struct recovering *recovering, const struct found *found
 	if (r == -ENODATA || r == -EBADMSG)
 		r = read_behind_damage(recovering, &file, restore);
 	logfile_close(&file);
+	r = judge_read(recovering, found, r);
 	return r == -ENODATA || r == -EBADMSG ? 0 : r;
 }
 
@@ -496,7 +507,7 @@ static int recover_listed(struct recovering *recovering)
 		return r;
 	r = recovering->sys->fsync(recovering->roll->dir); /* I2 */
 	if (r < 0)
-		return cannot_sync(recovering, NULL, r);
+		return cannot(recovering, NULL, "sync it", r);
 	r = look_at_all(recovering);
 	if (r == 0)
 		r = settle_all(recovering);

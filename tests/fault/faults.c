@@ -2,12 +2,14 @@
  * faults.c - the whole writer, with the first, the second, ... the Nth call of each kind failing in
  * each way that it can, until a run is over before its Nth call.
  *
- *	faults STRIDE [ONLY]
+ *	faults SHARE [ONLY]
  *
- * STRIDE: of all those runs every STRIDEth; 1: all. ONLY: labels that begin so; a label is
+ * A way to fail is a call, an error, a setting and how often in a row; each is tried for all N. Of
+ * all ways one in SHARE is taken; 1: all. ONLY: labels that begin so, all of them; a label is
  * SCENARIO.CALL.ERROR.SETTING.SPAN.NTH.
  *
  * live       a writer begins, writes, syncs, rolls and ends, while a thread publishes
+ * library    a ring is made and attached, two threads push, and give it back
  * recovery   ... in a directory that a killed writer left; what a failed recovery leaves is
  *            recovered again
  */
@@ -22,6 +24,7 @@
 #include <unistd.h>
 
 #include "base.h"
+#include "client.h"
 #include "faulty_disk.h"
 #include "program.h"
 #include "scene.h"
@@ -109,8 +112,8 @@ static const struct fault kills[] = {
 	{ CALL_FDATASYNC, 2, 1, FAULT_KILL, false }, { CALL_RENAMEAT, 2, 1, FAULT_KILL, false },
 };
 
-enum scenario { LIVE, RECOVERY, SCENARIOS };
-static const char *const scenario_names[] = { "live", "recovery" };
+enum scenario { LIVE, LIBRARY, RECOVERY };
+static const char *const scenario_names[] = { "live", "library", "recovery" };
 
 /* One call failing in one way; the Nth is what varies. */
 struct group {
@@ -134,7 +137,7 @@ struct totals {
 };
 
 static struct totals *totals;
-static uint32_t stride;
+static uint64_t share;
 static const char *only;
 
 static void add(uint64_t *count)
@@ -209,6 +212,16 @@ static int run_live(struct scene *scene, const struct fault *fault, bool *ret_re
 	return r;
 }
 
+static int run_library(struct scene *scene, const struct fault *fault, bool *ret_reached)
+{
+	int r;
+
+	plan_set(fault);
+	r = scene_wait_writer(scene, client_start(scene));
+	*ret_reached = plan_was_reached();
+	return r;
+}
+
 /* Twice: what the first leaves is for the second, which fails a little later. */
 static int run_recovery(struct scene *scene, const struct fault *fault, bool *ret_reached)
 {
@@ -234,8 +247,8 @@ static bool run_one(const struct group *group)
 	const uint64_t before = violations();
 	char label[LABEL_SIZE];
 	struct scene scene;
-	bool was_reached;
-	int r;
+	bool was_reached = false;
+	int r = 0;
 
 	make_label(group, label);
 	if (only && strncmp(label, only, strlen(only)) != 0)
@@ -244,8 +257,16 @@ static bool run_one(const struct group *group)
 	scene_begin(&scene, group->setting, label);
 	if (group->kill)
 		leave_behind(&scene, group->kill);
-	r = group->kill ? run_recovery(&scene, fault, &was_reached)
-			: run_live(&scene, fault, &was_reached);
+	switch (group->scenario) {
+	case LIVE:
+		r = run_live(&scene, fault, &was_reached);
+		break;
+	case LIBRARY:
+		r = run_library(&scene, fault, &was_reached);
+		break;
+	case RECOVERY:
+		r = run_recovery(&scene, fault, &was_reached);
+	}
 	count_outcome(r, was_reached);
 	add(&totals->runs);
 	scene_judge(&scene, may_lose, fault->takes_data, !fault->takes_data || fault->span == 1);
@@ -264,13 +285,12 @@ static bool is_polled(enum fault_call call)
 	       call == CALL_IO_REAP || call == CALL_LOCK_QUERY;
 }
 
-static void run_group(struct group *group, uint64_t number)
+static void run_group(struct group *group)
 {
-	const uint32_t first = 1 + (uint32_t)(number * 7 % stride);
 	const uint32_t last = is_polled(group->fault.call) ? POLLED_MAX : NTH_MAX;
 
 	add(&totals->groups);
-	for (uint32_t nth = first; nth <= last; nth += stride) {
+	for (uint32_t nth = 1; nth <= last; nth++) {
 		group->fault.nth = nth;
 		if (!run_one(group))
 			return;
@@ -290,38 +310,56 @@ static bool is_wanted(const struct group *group)
 	return strncmp(label, only, size < strlen(only) ? size : strlen(only)) == 0;
 }
 
-/* Group number @number, or false: there are no more. */
-static bool nth_group(uint64_t number, struct group *ret)
+/* Can it fail so? */
+static bool is_possible(const struct group *group)
 {
-	uint64_t count = 0;
+	const struct fault *fault = &group->fault;
 
-	for (unsigned scenario = 0; scenario <= COUNT_OF(kills); scenario++)
-		for (size_t s = 0; s < COUNT_OF(settings); s++)
-			for (size_t c = 0; c < COUNT_OF(table); c++)
-				for (size_t e = 0; e < ERRORS_MAX && table[c].errors[e]; e++)
-					for (size_t i = 0; i < COUNT_OF(spans) * 2; i++) {
-						*ret = (struct group){
-							.scenario = scenario ? RECOVERY : LIVE,
-							.setting = &settings[s],
-							.kill = scenario ? &kills[scenario - 1]
-									 : NULL,
-							.fault = { table[c].call, 1,
-								   spans[i % COUNT_OF(spans)],
-								   table[c].errors[e],
-								   i >= COUNT_OF(spans) },
-						};
-						if (ret->fault.takes_data &&
-						    (settings[s].open_io == faulty_disk_real ||
-						     (!is_sync_failure(&ret->fault) ||
-						      ret->fault.error == -EINTR)))
-							continue;
-						if (!is_wanted(ret))
-							continue;
-						if (count++ == number)
-							return true;
-					}
-	return false;
+	if (fault->takes_data && (group->setting->open_io == faulty_disk_real ||
+				  !is_sync_failure(fault) || fault->error == -EINTR))
+		return false;
+	/* It is given no writer, and makes its ring: one setting is enough. */
+	if (group->scenario == LIBRARY && group->setting->open_io != faulty_disk_real)
+		return false;
+	/* Nobody is interrupted for ever. */
+	return fault->span != UINT32_MAX || fault->error != -EINTR;
 }
+
+/* Whole scenarios would take a day: a share of the ways to fail, the same at each call. */
+static bool is_in_share(const struct group *group, uint64_t count)
+{
+	const uint64_t mixed = (count + 1) * 0x9e3779b97f4a7c15u >> 20;
+
+	if (group->scenario == RECOVERY && (mixed / 64) % COUNT_OF(kills) != 0)
+		return false;
+	return only || mixed % (share * (group->scenario == RECOVERY ? 2 : 1)) == 0;
+}
+
+/* Group number @number of all that there could be. */
+static void group_at(uint64_t number, struct group *ret)
+{
+	const uint64_t ways = COUNT_OF(spans) * 2;
+	const struct call_errors *calls;
+	unsigned scenario;
+
+	*ret = (struct group){ .fault = { .span = spans[number % COUNT_OF(spans)],
+					  .takes_data = number % ways >= COUNT_OF(spans) } };
+	number /= ways;
+	calls = &table[number / ERRORS_MAX % COUNT_OF(table)];
+	ret->fault.call = calls->call;
+	ret->fault.error = calls->errors[number % ERRORS_MAX];
+	number /= ERRORS_MAX * COUNT_OF(table);
+	ret->setting = &settings[number % COUNT_OF(settings)];
+	scenario = (unsigned)(number / COUNT_OF(settings));
+	ret->scenario = scenario < RECOVERY ? scenario : RECOVERY;
+	ret->kill = scenario < RECOVERY ? NULL : &kills[scenario - RECOVERY];
+	ret->fault.nth = 1;
+}
+
+enum {
+	GROUPS = COUNT_OF(spans) * 2 * ERRORS_MAX * COUNT_OF(table) * COUNT_OF(settings) *
+		 (RECOVERY + COUNT_OF(kills))
+};
 
 static int work(void)
 {
@@ -331,9 +369,12 @@ static int work(void)
 		const uint64_t number =
 			__atomic_fetch_add(&totals->next_group, 1, __ATOMIC_RELAXED);
 
-		if (!nth_group(number, &group))
+		if (number >= GROUPS)
 			return violations() != 0;
-		run_group(&group, number);
+		group_at(number, &group);
+		if (group.fault.error && is_possible(&group) && is_wanted(&group) &&
+		    is_in_share(&group, number))
+			run_group(&group);
 	}
 }
 
@@ -383,11 +424,11 @@ int main(int argc, char **argv)
 	int worst;
 
 	if (argc < 2)
-		broken("usage: faults STRIDE [ONLY]");
-	stride = (uint32_t)strtoul(argv[1], NULL, 10);
+		broken("usage: faults SHARE [ONLY]");
+	share = strtoul(argv[1], NULL, 10);
 	only = argc > 2 && *argv[2] ? argv[2] : NULL;
-	if (stride == 0)
-		broken("STRIDE is 1 or more");
+	if (share == 0)
+		broken("SHARE is 1 or more");
 	totals = mmap(NULL, sizeof(*totals), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	if (totals == MAP_FAILED)

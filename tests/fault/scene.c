@@ -135,7 +135,7 @@ void scene_begin(struct scene *scene, const struct setting *setting, const char 
 	(void)snprintf(scene->directory, sizeof(scene->directory), "%s/log.%d", root,
 		       (int)getpid());
 	(void)snprintf(scene->errors, sizeof(scene->errors), "%s/errors.%d", root, (int)getpid());
-	scene->journal = journal_create(NULL, 1, RECORDS_MAX);
+	scene->journal = journal_create(NULL, 2, RECORDS_MAX);
 	plan_forget_unsynced();
 	if (!setting->makes_ring)
 		make_ring(scene);
@@ -193,25 +193,37 @@ static void load_config(const struct scene *scene, bool once, struct config *con
 		_exit(2);
 }
 
-_Noreturn static void run_writer(const struct scene *scene, bool is_faulty, bool once)
+void scene_report_begin(struct scene *scene)
+{
+	scene->report->descriptors_before = scene_count_descriptors();
+	scene->report->mappings_before = scene_count_ring_mappings();
+	(void)reason_set(0, "%s", "");
+}
+
+void scene_report_end(struct scene *scene)
+{
+	struct report *report = scene->report;
+
+	(void)snprintf(report->reason, sizeof(report->reason), "%s", reason_get());
+	report->descriptors_after = scene_count_descriptors();
+	report->mappings_after = scene_count_ring_mappings();
+	report->has_leaked = has_leaked();
+	report->has_ended = true;
+}
+
+_Noreturn static void run_writer(struct scene *scene, bool is_faulty, bool once)
 {
 	static struct config config;
 	struct report *report = scene->report;
 
 	redirect_errors(scene);
 	load_config(scene, once, &config);
-	report->descriptors_before = scene_count_descriptors();
-	report->mappings_before = scene_count_ring_mappings();
-	(void)reason_set(0, "%s", "");
+	scene_report_begin(scene);
 	if (is_faulty)
 		report->result = session_run(&config, &faulty_sys, scene->setting->open_io);
 	else
 		report->result = session_run(&config, &sys_real, io_open);
-	(void)snprintf(report->reason, sizeof(report->reason), "%s", reason_get());
-	report->descriptors_after = scene_count_descriptors();
-	report->mappings_after = scene_count_ring_mappings();
-	report->has_leaked = has_leaked();
-	report->has_ended = true;
+	scene_report_end(scene);
 	_exit(0);
 }
 
@@ -436,7 +448,7 @@ static void compare(const struct scene *scene, bool may_lose, bool takes_data, b
 		violated("%s: %llu published records are missing, %llu are named", scene->label,
 			 (unsigned long long)totals.absent, (unsigned long long)marks.of_disk);
 	/* Who is told that records may be lost, may also find them. */
-	if (marks.of_disk > (may_lose ? unconfirmed(scene) : 0))
+	if (is_marked && marks.of_disk > (may_lose ? unconfirmed(scene) : 0))
 		violated("%s: %llu records are named as lost to the disk, %llu are", scene->label,
 			 (unsigned long long)marks.of_disk, (unsigned long long)totals.absent);
 	/* A mark is a record like others: it goes with its page. */

@@ -55,6 +55,10 @@ void scene_end(struct scene *scene);
 /* A writer in a child; @once: drains and ends, without the fault. */
 pid_t scene_start_writer(struct scene *scene, bool is_faulty, bool once);
 
+/* What a child of a run does before and after what is looked at. */
+void scene_report_begin(struct scene *scene);
+void scene_report_end(struct scene *scene);
+
 /* Wait for the writer's end and look at what it left behind. Return: its result, or 1:
  * killed as planned, 2: it gave a disk up that did not answer. */
 int scene_wait_writer(struct scene *scene, pid_t pid);

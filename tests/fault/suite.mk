@@ -1,6 +1,6 @@
 # Faults: system calls and disks that fail, simulated through the two seams, and real ones.
 # Everything: make fault FULL=1. A part: make fault ONLY=live.io_write, ONLY=library, ONLY=real.
-FAULT_PARTS := $(addprefix $(BUILD)/tests/fault/,plan.o faulty_sys.o faulty_disk.o scene.o) $(SUPPORT)
+FAULT_PARTS := $(addprefix $(BUILD)/tests/fault/,plan.o faulty_sys.o faulty_disk.o scene.o client.o) $(SUPPORT)
 FAULT_PROGRAMS := $(addprefix $(BUILD)/tests/fault/,faults)
 PROOFS += fault
 

@@ -281,6 +281,7 @@ static void count_unsynced(struct drain *drain, struct drain_lane *lane,
 	if (until->position <= lane->durable.position || lost == 0)
 		return;
 	lane->missing[LOSS_UNSYNCED] += lost;
+	store_relaxed(&lane->status->failed_end, until->records);
 	store_relaxed(&lane->status->failed, load_relaxed(&lane->status->failed) + lost);
 	set_durable(drain, lane, until);
 }
@@ -460,14 +461,21 @@ static bool restore_lane(struct drain *drain, struct drain_lane *lane, bool log_
 	return is_disk_behind;
 }
 
-/* Losses to a failed sync that the last writer had counted, but not named before it was killed. */
+/* Losses to a failed sync that the last writer had counted, but not named before its end. Those
+ * that lie behind what the disk has are among the unwritten ones already: named once. */
 static void restore_unsynced(struct drain *drain, struct drain_lane *lane)
 {
 	const uint64_t failed = load_relaxed(&lane->status->failed);
+	const uint64_t failed_end = load_relaxed(&lane->status->failed_end);
 	const uint64_t marked = slot_of(drain, lane->slot.lane, 0)->kept.marked[LOSS_UNSYNCED];
+	uint64_t *unwritten = &lane->missing[LOSS_UNWRITTEN];
+	const uint64_t on_disk = lane->taken.records - *unwritten;
 
-	if (failed > marked)
-		lane->missing[LOSS_UNSYNCED] = failed - marked;
+	if (failed <= marked)
+		return;
+	lane->missing[LOSS_UNSYNCED] = failed - marked;
+	if (failed_end > on_disk)
+		*unwritten -= min_u64(*unwritten, min_u64(failed - marked, failed_end - on_disk));
 }
 
 void drain_restore_end(struct drain *drain, bool log_continues)

@@ -548,10 +548,14 @@ static void made(struct pages *pages, const struct janitor_job *job)
 {
 	if (job->error == 0) {
 		pages->is_ahead_ready = true;
+		pages->is_fileless = false;
 		leave_stall(pages);
 		return;
 	}
 	roll_settle(pages->volume, job->place.volume_no, job->size, 0);
+	if (job->error != -EEXIST) /* the number is used again: one trouble, told once */
+		roll_unplace(pages->volume, job->place);
+	pages->is_fileless = !pages->file;
 	roll_give(job->file);
 	pages->ahead = NULL;
 	pages->make_at = now_ns(pages) + RETRY_MS * (int64_t)NS_PER_MS;

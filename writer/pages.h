@@ -76,6 +76,7 @@ struct pages {
 	unsigned seals_done;
 	struct drain_snapshot sealing[ROLL_FILES]; /* by file slot: what is durable with its seal */
 	bool is_stalled;  /* no room: the first page waits until `retry_at`                 */
+	bool is_fileless; /* there is no file, and the last try to make one has failed      */
 	bool is_poisoned; /* the file is to be given up as soon as nothing is in flight     */
 	bool is_last_sync_in_flight; /* ... after one sync of what is complete in it         */
 	bool is_last_synced;

@@ -138,6 +138,12 @@ struct roll_place roll_next_place(struct roll_volume *volume, uint64_t size,
 	return (struct roll_place){ .volume_no = volume->volume_no, .file_no = volume->file_no };
 }
 
+void roll_unplace(struct roll_volume *volume, struct roll_place place)
+{
+	if (volume->file_no == place.file_no)
+		volume->file_no--;
+}
+
 void roll_settle(struct roll_volume *volume, uint64_t volume_no, uint64_t planned, uint64_t real)
 {
 	if (volume_no != volume->volume_no)

@@ -101,6 +101,9 @@ void roll_give(struct wfile *file);
 struct roll_place roll_next_place(struct roll_volume *volume, uint64_t size,
 				  uint64_t volume_size_max);
 
+/* The place was not used. Pure. */
+void roll_unplace(struct roll_volume *volume, struct roll_place place);
+
 /* A file is sealed (or gone: @real 0): its volume counts @real bytes instead of @planned. Pure. */
 void roll_settle(struct roll_volume *volume, uint64_t volume_no, uint64_t planned, uint64_t real);
 

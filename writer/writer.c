@@ -632,10 +632,12 @@ static void wait_a_little(struct writer *writer)
 		(void)writer->sys->sleep(nap_ns);
 }
 
-/* --once on a full disk: nobody waits for room. */
+/* --once where the disk takes nothing: nobody waits for better times. */
 static bool is_hopeless(const struct writer *writer)
 {
-	return writer->config->once && writer->pages.is_stalled;
+	const struct pages *pages = &writer->pages;
+
+	return writer->config->once && (pages->is_stalled || pages->is_fileless);
 }
 
 /* Everything that is in pages reaches the disk. */
@@ -725,6 +727,12 @@ static int end(struct writer *writer)
 		return reason_set(-ENOSPC,
 				  "%s: no room on disk; what was published waits in the ring",
 				  writer->config->directory);
+	if (!pages_is_idle(pages))
+		return reason_set(-EIO,
+				  "%s: the disk has not taken everything%s%s; what was published "
+				  "waits in the ring",
+				  writer->config->directory, *writer->told ? ": " : "",
+				  writer->told);
 	return 0;
 }
 

@@ -366,6 +366,13 @@ static bool is_over(const struct writer *writer, const struct drain *old)
 	       !pages_hold(&writer->pages, old) && pages_is_sealed(&writer->pages);
 }
 
+/* The second thread may still be about to ring a doorbell that it looked up before. */
+static void await_wake(struct writer *writer)
+{
+	(void)pthread_mutex_lock(&writer->wake_mutex);
+	(void)pthread_mutex_unlock(&writer->wake_mutex);
+}
+
 /* Nobody is left who could announce them: what @old lost is named before it goes. True: it is. */
 static bool mark_last(struct writer *writer, struct drain *old)
 {
@@ -396,6 +403,7 @@ static void close_old(struct writer *writer)
 		writer->ring_count--;
 		memmove(&writer->rings[i], &writer->rings[i + 1],
 			(writer->ring_count - i) * sizeof(*writer->rings));
+		await_wake(writer);
 		hold_release(old);
 		return;
 	}
@@ -740,12 +748,14 @@ static int end(struct writer *writer)
 
 static void wake(void *argument)
 {
-	const struct writer *writer = argument;
-	const uint64_t address =
-		load_acquire(&writer->wake_address); /* MO wake_address:B <- wake_address:A */
-	const struct drain *ring = (const void *)(uintptr_t)address;
+	struct writer *writer = argument;
+	const struct drain *ring;
 
+	(void)pthread_mutex_lock(&writer->wake_mutex);
+	ring = (const void *)(uintptr_t)load_acquire(
+		&writer->wake_address); /* MO wake_address:B <- wake_address:A */
 	doorbell_ring(writer->sys, ring->doorbell, ring->writer);
+	(void)pthread_mutex_unlock(&writer->wake_mutex);
 }
 
 int writer_open_signals(struct writer *writer)
@@ -788,6 +798,7 @@ int writer_run(struct writer *writer, const struct recovery *recovery)
 {
 	int r;
 
+	(void)pthread_mutex_init(&writer->wake_mutex, NULL);
 	r = janitor_start(&writer->roll, wake, writer, &writer->janitor);
 	if (r < 0)
 		return reason_set(r, "cannot start the second thread: %s", strerror(-r));

@@ -26,7 +26,7 @@ simulate() {
 
 # Leaks are looked for by a build of its own, over other ways to fail than the first ones.
 simulate_with_asan() {
-	"$MAKE" --no-print-directory VARIANT=asan BUILD="$BUILD-asan" "$BUILD-asan/tests/fault/faults" \
+	"$MAKE" --no-print-directory -j2 VARIANT=asan BUILD="$BUILD-asan" "$BUILD-asan/tests/fault/faults" \
 		"$BUILD-asan/shmlog-cat" >"$BUILD/fault-asan.log" 2>&1 || { cat "$BUILD/fault-asan.log"; exit 2; }
 	echo "fault: with the address sanitizer:"
 	simulate "$BUILD-asan" "$1"

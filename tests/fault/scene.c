@@ -464,10 +464,7 @@ static void compare(const struct scene *scene, bool may_lose, bool takes_data, b
 	if (totals.absent > marks.of_disk)
 		violated("%s: %llu published records are missing, %llu are named", scene->label,
 			 (unsigned long long)totals.absent, (unsigned long long)marks.of_disk);
-	if (is_marked && takes_data && marks.of_disk > totals.absent)
-		violated("STRICT %s %llu %llu", scene->label, (unsigned long long)marks.of_disk,
-			 (unsigned long long)totals.absent);
-	/* Who is told that records may be lost, may also find them. */
+	/* Who is told that records may be lost may also find them, but no sync vouched for them. */
 	if (is_marked && marks.of_disk > (may_lose ? unconfirmed(scene) : 0))
 		violated(
 			"%s: %llu records are named as lost to the disk (%llu unwritten), %llu are",

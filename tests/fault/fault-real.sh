@@ -142,7 +142,7 @@ fill_and_free() {
 	start_writer "$RING" "$DISK/log" --flush-interval 5ms --max-file 2M --lane-size 64K
 	start_streams 2
 	wait_until 20 written_beyond 2000
-	head -c 64M /dev/zero >"$DISK/filler" 2>/dev/null || true
+	head -c 128M /dev/zero >"$DISK/filler" 2>/dev/null || true
 	wait_until 20 state_is stalled
 	wait_until 20 drops_beyond 1000
 	rm "$DISK/filler"
@@ -153,12 +153,12 @@ fill_and_free() {
 }
 
 case_full_memory_disk() {
-	disk_of_memory 16M
+	disk_of_memory 64M
 	fill_and_free
 }
 
 case_full_ext4() {
-	if ! disk_of_file 16M 32M; then
+	if ! disk_of_file 64M 128M; then
 		skip "a full ext4: $(head -1 "$WORK/mkfs.err")"
 		return
 	fi
@@ -317,21 +317,25 @@ case_few_descriptors() {
 	finish "$WORK/log"
 }
 
-# What is open can be written, nothing can be made.
-case_read_only_directory() {
-	disk_of_memory 32M
-	mkdir "$DISK/log"
-	mkdir -p "$SMALL"
-	mount --bind "$DISK/log" "$SMALL"
-	start_writer "$RING" "$SMALL" --flush-interval 5ms --max-file 1M --stop-timeout 2s
+# What is open can be written, nothing can be made or renamed; then it can again.
+case_immutable_directory() {
+	disk_of_memory 64M
+	start_writer "$RING" "$DISK/log" --flush-interval 5ms --max-file 1M --lane-size 64K
 	start_streams 1
 	wait_until 20 written_beyond 1000
-	mount -o remount,bind,ro "$SMALL"
-	await_end
-	ended 73
+	if ! chattr -R +i "$DISK/log" 2>"$WORK/chattr.err"; then
+		stop_streams
+		stop_writer
+		skip "an immutable directory: $(head -1 "$WORK/chattr.err")"
+		return
+	fi
+	wait_until 20 drops_beyond 1000
+	kill -0 "$WRITER" || violated "the writer has ended"
+	chattr -R -i "$DISK/log"
 	stop_streams
-	mount -o remount,bind,rw "$SMALL"
-	finish "$SMALL"
+	wait_until 20 drained "$RING"
+	stop_writer
+	finish "$DISK/log"
 }
 
 # Whoever removes the log loses it; the writer ends or goes on, and the next one works.

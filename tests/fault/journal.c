@@ -17,7 +17,7 @@
 
 #include "program.h"
 
-enum { AT_A_TIME = 200 };
+enum { AT_A_TIME = 50 };
 
 static void nap_ms(long ms)
 {

@@ -369,4 +369,8 @@ for case_name in $(declare -F | sed -n 's/^declare -f case_//p'); do
 	no_disks
 	cases=$((cases + 1))
 done
-say "$cases real faults, $skipped skipped"
+((cases > 0)) || {
+	say "no case begins with ${1:-}"
+	exit 2
+}
+say "$((cases - skipped)) real faults, $skipped skipped"

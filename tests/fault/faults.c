@@ -330,9 +330,11 @@ static bool is_in_share(const struct group *group, uint64_t count)
 {
 	const uint64_t mixed = (count + 1) * 0x9e3779b97f4a7c15u >> 20;
 
+	if (only)
+		return true;
 	if (group->scenario == RECOVERY && (mixed / 64) % COUNT_OF(kills) != 0)
 		return false;
-	return only || mixed % (share * (group->scenario == RECOVERY ? 2 : 1)) == 0;
+	return mixed % (share * (group->scenario == RECOVERY ? 2 : 1)) == 0;
 }
 
 /* Group number @number of all that there could be. */
@@ -403,6 +405,9 @@ static int run_workers(void)
 
 		if (waitpid(pids[i], &status, 0) < 0)
 			broken("waitpid");
+		if (WIFSIGNALED(status))
+			(void)fprintf(stderr, "broken: a worker was killed by signal %d\n",
+				      WTERMSIG(status));
 		status = WIFEXITED(status) ? WEXITSTATUS(status) : 2;
 		worst = status > worst ? status : worst;
 	}
@@ -437,5 +442,7 @@ int main(int argc, char **argv)
 	worst = run_workers();
 	scene_leave();
 	tell();
+	if (totals->runs == 0)
+		broken("no run has a label that begins with %s", only ? only : "anything");
 	return worst;
 }

@@ -495,7 +495,7 @@ static int holder_map(const struct ring_map *map, int fd, struct shared_holder *
 	return 0;
 }
 
-static int holder_take(const struct ring_map *map, struct shared_holder *holder)
+static int holder_try(const struct ring_map *map, struct shared_holder *holder)
 {
 	int fd, owner;
 	int r = segment_reopen(&map->segment, O_RDWR, &fd);
@@ -522,6 +522,14 @@ static int holder_take(const struct ring_map *map, struct shared_holder *holder)
 	if (r < 0)
 		holder_unmap(map, holder);
 	return r;
+}
+
+/* What the system refuses us (memory, descriptors) is no lane for now: dropped and counted. */
+static int holder_take(const struct ring_map *map, struct shared_holder *holder)
+{
+	const int r = holder_try(map, holder);
+
+	return r == 0 || r == -ESHUTDOWN || r == -ENOBUFS ? r : -EAGAIN;
 }
 
 /* One of several threads that took an id at once shows his; the others give theirs back. */

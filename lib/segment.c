@@ -434,16 +434,19 @@ int segment_reopen(const struct segment *segment, int flags, int *ret_fd)
 	const struct sys *sys = segment->sys;
 	char path[PATH_SIZE];
 	struct stat status;
-	int fd;
+	int fd, r;
 
 	segment_path(path, segment->name);
 	fd = sys->open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (fd < 0)
 		return fd;
-	if (sys->fstat(fd, &status) < 0 || status.st_dev != segment->device ||
-	    status.st_ino != segment->inode) {
+	/* Not to know is not -ESTALE: that would end the ring. */
+	r = sys->fstat(fd, &status);
+	if (r == 0 && (status.st_dev != segment->device || status.st_ino != segment->inode))
+		r = -ESTALE;
+	if (r < 0) {
 		(void)sys->close(fd);
-		return -ESTALE;
+		return r;
 	}
 	*ret_fd = fd;
 	return 0;

@@ -165,9 +165,9 @@ void drain_set_durable(struct drain *drain, const struct drain_snapshot *snapsho
 /* Has anything been written that no sync has covered? */
 bool drain_is_unsynced(const struct drain *drain);
 
-/* A sync failed: what was released since the last good one may be lost. Counted, and named by the
- * next drain_mark(). */
-void drain_count_unsynced(struct drain *drain);
+/* A sync failed: what was written since the last good one, and no later than @until (NULL: now),
+ * may be lost. Counted, and named by the next drain_mark(). */
+void drain_count_unsynced(struct drain *drain, const struct drain_snapshot *until);
 
 /* Quarantined lanes whose users are gone come back. */
 void drain_reset_lanes(struct drain *drain);

@@ -277,17 +277,25 @@ bool drain_is_unsynced(const struct drain *drain)
 	return false;
 }
 
-void drain_count_unsynced(struct drain *drain)
+static void count_unsynced(struct drain *drain, struct drain_lane *lane,
+			   const struct progress *until)
+{
+	const uint64_t lost = until->records - lane->durable.records;
+
+	if (until->position <= lane->durable.position || lost == 0)
+		return;
+	lane->unsynced += lost;
+	store_relaxed(&lane->status->failed_end, until->records);
+	store_relaxed(&lane->status->failed, load_relaxed(&lane->status->failed) + lost);
+	set_durable(drain, lane, until);
+}
+
+void drain_count_unsynced(struct drain *drain, const struct drain_snapshot *until)
 {
 	for (uint32_t i = 0; i < lane_count(drain); i++) {
-		struct drain_lane *lane = &drain->lanes[i];
-		const uint64_t lost = lane->written.records - lane->durable.records;
+		const struct progress end = until ? until->lanes[i] : drain->lanes[i].written;
 
-		if (lost == 0)
-			continue;
-		lane->unsynced += lost;
-		store_relaxed(&lane->status->failed, load_relaxed(&lane->status->failed) + lost);
-		set_durable(drain, lane, &lane->written);
+		count_unsynced(drain, &drain->lanes[i], &end);
 	}
 }
 
@@ -463,14 +471,21 @@ static bool restore_lane(struct drain *drain, struct drain_lane *lane, bool log_
 	return is_disk_behind;
 }
 
-/* Losses to a failed sync that the last writer had counted, but not named before it was killed. */
+/* Losses to a failed sync that the last writer had counted, but not named before its end. Those
+ * that lie behind what the disk has are among the unwritten ones already: named once. */
 static void restore_unsynced(struct drain *drain, struct drain_lane *lane)
 {
 	const uint64_t failed = load_relaxed(&lane->status->failed);
+	const uint64_t failed_end = load_relaxed(&lane->status->failed_end);
 	const uint64_t marked = slot_of(drain, lane->slot.lane, 0)->kept.marked[LOSS_UNSYNCED];
+	const uint64_t on_disk = lane->taken.records - lane->unwritten;
 
-	if (failed > marked)
-		lane->unsynced = failed - marked;
+	if (failed <= marked)
+		return;
+	lane->unsynced = failed - marked;
+	if (failed_end > on_disk)
+		lane->unwritten -=
+			min_u64(lane->unwritten, min_u64(lane->unsynced, failed_end - on_disk));
 }
 
 /* I5: all pages from now on are behind the FILE page with the GAP. */

@@ -39,7 +39,7 @@ static int run(struct roll *roll, const struct janitor_job *job)
 	case JANITOR_MAKE:
 		return roll_make(roll, job->file, job->place, job->size);
 	case JANITOR_SEAL:
-		return roll_seal(roll, job->file, &job->stamp);
+		return roll_end(roll, job->file, &job->stamp);
 	case JANITOR_DROP:
 		roll_drop(roll, job->file);
 		return 0;

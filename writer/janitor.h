@@ -21,7 +21,7 @@ enum { JANITOR_JOBS = 16 };
 
 enum janitor_kind {
 	JANITOR_MAKE,   /* roll_make(file, place, size)                                      */
-	JANITOR_SEAL,   /* roll_seal(file, stamp)                                            */
+	JANITOR_SEAL,   /* roll_end(file, stamp)                                             */
 	JANITOR_DROP,   /* roll_drop(file)                                                   */
 	JANITOR_REMOVE, /* roll_remove(file)                                                 */
 };

@@ -175,6 +175,11 @@ static void submit_job(struct pages *pages, struct janitor_job *job)
 	(void)r;
 }
 
+static struct drain_snapshot *sealing(struct pages *pages, const struct wfile *file)
+{
+	return &pages->sealing[file - pages->roll->files];
+}
+
 static void make_ahead(struct pages *pages)
 {
 	struct janitor_job job = { .kind = JANITOR_MAKE, .size = pages->config->max_file };
@@ -192,9 +197,12 @@ static void make_ahead(struct pages *pages)
 
 void pages_seal(struct pages *pages)
 {
-	struct janitor_job job = { .kind = JANITOR_SEAL, .file = pages->file };
+	struct janitor_job job = { .kind = JANITOR_SEAL,
+				   .file = pages->file,
+				   .tag = (uintptr_t)pages->file_ring };
 
 	assert(count_under_way(pages) == 0);
+	drain_snapshot(pages->file_ring, sealing(pages, pages->file));
 	job.size = pages->file->size;
 	drain_stamp(pages->file_ring, &job.stamp);
 	job.stamp.segment_id = pages->file->segment_id;
@@ -385,7 +393,7 @@ static void synced_last(struct pages *pages, int error)
 	pages->is_last_sync_in_flight = false;
 	pages->is_last_synced = true;
 	if (error < 0)
-		drain_count_unsynced(pages->file_ring);
+		drain_count_unsynced(pages->file_ring, NULL);
 }
 
 void pages_poison(struct pages *pages, const char *why)
@@ -543,10 +551,14 @@ static void made(struct pages *pages, const struct janitor_job *job)
 {
 	if (job->error == 0) {
 		pages->is_ahead_ready = true;
+		pages->is_fileless = false;
 		leave_stall(pages);
 		return;
 	}
 	roll_settle(pages->volume, job->place.volume_no, job->size, 0);
+	if (job->error != -EEXIST) /* the number is used again: one trouble, told once */
+		roll_unplace(pages->volume, job->place);
+	pages->is_fileless = !pages->file;
 	roll_give(job->file);
 	pages->ahead = NULL;
 	pages->make_at = now_ns(pages) + RETRY_MS * (int64_t)NS_PER_MS;
@@ -559,19 +571,23 @@ static void made(struct pages *pages, const struct janitor_job *job)
 		pages->fatal = job->error;
 }
 
+/* Also without its seal it is synced, as a rule: only a sync that fails loses anything. Seals end
+ * in the order of the files, so all before is durable, too. */
 static void sealed(struct pages *pages, const struct janitor_job *job)
 {
-	struct janitor_job drop = { .kind = JANITOR_DROP, .file = job->file };
+	const struct drain_snapshot *end = sealing(pages, job->file);
+	struct drain *ring = (struct drain *)(uintptr_t)job->tag; /* see pages_is_sealed() */
 
 	pages->seals_done++;
-	if (job->error == 0) {
+	if (job->file->poisoned)
+		drain_count_unsynced(ring, end);
+	else
+		drain_set_durable(ring, end);
+	if (job->error == 0)
 		roll_settle(pages->volume, job->file->place.volume_no, job->size, job->file->size);
-		roll_give(job->file);
-		return;
-	}
-	tell(pages, "cannot seal a file, the next start does", job->reason);
-	drain_count_unsynced(pages->ring);
-	submit_job(pages, &drop);
+	else
+		tell(pages, "cannot seal a file, the next start does", job->reason);
+	roll_give(job->file);
 }
 
 static void take_result(struct pages *pages, const struct janitor_job *job)
@@ -618,6 +634,11 @@ bool pages_hold(const struct pages *pages, const struct drain *drain)
 			return true;
 	}
 	return false;
+}
+
+bool pages_is_sealed(const struct pages *pages)
+{
+	return pages->seals_done == pages->seals_submitted;
 }
 
 bool pages_is_idle(const struct pages *pages)

@@ -74,7 +74,9 @@ struct pages {
 	uint64_t completed_count; /* who waits for what was published before               */
 	unsigned seals_submitted;
 	unsigned seals_done;
+	struct drain_snapshot sealing[ROLL_FILES]; /* by file slot: what is durable with its seal */
 	bool is_stalled;  /* no room: the first page waits until `retry_at`                 */
+	bool is_fileless; /* there is no file, and the last try to make one has failed      */
 	bool is_poisoned; /* the file is to be given up as soon as nothing is in flight     */
 	bool is_last_sync_in_flight; /* ... after one sync of what is complete in it         */
 	bool is_last_synced;
@@ -129,6 +131,9 @@ bool pages_hold(const struct pages *pages, const struct drain *drain);
 
 /* Nothing is filled, closed or under way. */
 bool pages_is_idle(const struct pages *pages);
+
+/* All seals that were asked for have come to their end. */
+bool pages_is_sealed(const struct pages *pages);
 
 /* The end: give up a file made ahead. Everything is sealed. */
 void pages_finish(struct pages *pages);

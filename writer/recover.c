@@ -78,6 +78,18 @@ static int open_to_read(const struct recovering *recovering, const struct logdir
 	return r;
 }
 
+/* @name: NULL: the log directory itself. */
+static int cannot_sync(const struct recovering *recovering, const struct logdir_file *name,
+		       int error)
+{
+	char path[LOGDIR_NAME_SIZE] = "";
+
+	if (name)
+		logdir_file_name(path, name);
+	return reason_set(error, "%s/%s: cannot sync it: %s", recovering->roll->path, path,
+			  strerror(-error));
+}
+
 /* 1: the file begins with a good FILE page; 0: it has not begun, or not wholly. */
 static int read_first_page(struct recovering *recovering, struct found *found)
 {
@@ -112,8 +124,11 @@ static int take_over(struct recovering *recovering, struct found *found)
 			break;
 		(void)recovering->sys->sleep(FENCE_STEP_MS * (int64_t)NS_PER_MS);
 	}
-	if (r == 0)
+	if (r == 0) {
 		r = recovering->sys->fsync(file->fd); /* I2 */
+		if (r < 0)
+			(void)cannot_sync(recovering, &found->name, r);
+	}
 	if (r < 0) {
 		if (file && file->fd >= 0)
 			roll_drop(recovering->roll, file);
@@ -242,7 +257,9 @@ static int index_pages(struct recovering *recovering, struct found *found, uint6
 	if (*ret_sealed)
 		file->offset = reading.offset;
 	logfile_close(&reading);
-	return r == -ENODATA ? 0 : r;
+	if (r == -ENODATA)
+		return 0;
+	return r < 0 ? cannot_read(recovering, &found->name, r) : r;
 }
 
 static int seal(struct recovering *recovering, struct found *found, bool is_sealed, uint64_t limit)
@@ -509,10 +526,12 @@ static int recover_listed(struct recovering *recovering)
 {
 	int r = wait_for_fences(recovering);
 
-	if (r == 0)
-		r = recovering->sys->fsync(recovering->roll->dir); /* I2 */
-	if (r == 0)
-		r = look_at_all(recovering);
+	if (r < 0)
+		return r;
+	r = recovering->sys->fsync(recovering->roll->dir); /* I2 */
+	if (r < 0)
+		return cannot_sync(recovering, NULL, r);
+	r = look_at_all(recovering);
 	if (r == 0)
 		r = settle_all(recovering);
 	if (r == 0)

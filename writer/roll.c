@@ -138,6 +138,12 @@ struct roll_place roll_next_place(struct roll_volume *volume, uint64_t size,
 	return (struct roll_place){ .volume_no = volume->volume_no, .file_no = volume->file_no };
 }
 
+void roll_unplace(struct roll_volume *volume, struct roll_place place)
+{
+	if (volume->file_no == place.file_no)
+		volume->file_no--;
+}
+
 void roll_settle(struct roll_volume *volume, uint64_t volume_no, uint64_t planned, uint64_t real)
 {
 	if (volume_no != volume->volume_no)
@@ -528,8 +534,10 @@ int roll_finish(struct roll *roll, struct wfile *file, uint64_t size)
 	if (error)
 		return failed(roll, file->place, "cut to its size", error);
 	error = roll->sys->fdatasync(file->fd);
-	if (error)
+	if (error) {
+		file->poisoned = true;
 		return failed(roll, file->place, "sync", error);
+	}
 	error = rename_sealed(roll, file->place);
 	if (error)
 		return failed(roll, file->place, "give it its final name", error);
@@ -539,6 +547,17 @@ int roll_finish(struct roll *roll, struct wfile *file, uint64_t size)
 	file->size = size;
 	roll_drop(roll, file);
 	return 0;
+}
+
+/* The kernel tells of a failed sync once: a second one, which succeeds, would mean nothing. */
+int roll_end(struct roll *roll, struct wfile *file, const struct page_stamp *stamp)
+{
+	const int error = roll_seal(roll, file, stamp);
+
+	if (error && !file->poisoned)
+		file->poisoned = roll->sys->fdatasync(file->fd) < 0;
+	roll_drop(roll, file);
+	return error;
 }
 
 void roll_drop(struct roll *roll, struct wfile *file)

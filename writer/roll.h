@@ -42,7 +42,7 @@ struct wfile {
 	bool taken;     /* the slot is in use                                            */
 	bool direct;    /* fd is O_DIRECT: aligned buffers, offsets and lengths only     */
 	bool recovered; /* goes into the SEAL page; set by recovery                      */
-	bool poisoned;  /* a write or sync failed: no more pages; the writer's word      */
+	bool poisoned;  /* a sync of it failed: its pages may not be durable             */
 	struct roll_place place;
 	uint64_t size;       /* may grow to; preallocated where the file system can          */
 	uint64_t salt;       /* random, never 0; of a left file: set by recovery             */
@@ -101,6 +101,9 @@ void roll_give(struct wfile *file);
 struct roll_place roll_next_place(struct roll_volume *volume, uint64_t size,
 				  uint64_t volume_size_max);
 
+/* The place was not used. Pure. */
+void roll_unplace(struct roll_volume *volume, struct roll_place place);
+
 /* A file is sealed (or gone: @real 0): its volume counts @real bytes instead of @planned. Pure. */
 void roll_settle(struct roll_volume *volume, uint64_t volume_no, uint64_t planned, uint64_t real);
 
@@ -146,7 +149,14 @@ void roll_add_page(struct wfile *file, const struct page_header *page, uint32_t 
  */
 int roll_seal(struct roll *roll, struct wfile *file, const struct page_stamp *stamp);
 
-/* The same from the cut on, for a file whose SEAL page was found complete; @size: its end. */
+/**
+ * roll_end() - roll_seal(), and where that fails a sync of what is there; closes in any case.
+ * file->poisoned afterwards: its pages may not be durable. Left without its seal it is recovery's.
+ * Return: as roll_seal().
+ */
+int roll_end(struct roll *roll, struct wfile *file, const struct page_stamp *stamp);
+
+/* roll_seal() from the cut on, for a file whose SEAL page was found complete; @size: its end. */
 int roll_finish(struct roll *roll, struct wfile *file, uint64_t size);
 
 /* Close and leave the file as it is, for recovery. For slots without a file: nothing. */

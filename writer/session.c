@@ -111,7 +111,7 @@ static int new_log_id(const struct writer *writer, const char *path, uint64_t *r
 	*ret = is_same_path(status, path) ? status->pending_log_id : 0;
 	while (r >= 0 && *ret == 0)
 		r = writer->sys->getrandom(ret, sizeof(*ret));
-	return r < 0 ? r : 0;
+	return r < 0 ? reason_set(r, "cannot draw an id for the log: %s", strerror(-r)) : 0;
 }
 
 static void tell_recovery(const struct recovery *recovery)
@@ -209,6 +209,8 @@ static void release_all(struct writer *writer)
 		(void)writer->sys->close(writer->dir_lock);
 	if (writer->dir >= 0)
 		(void)writer->sys->close(writer->dir);
+	if (writer->signals >= 0)
+		(void)writer->sys->close(writer->signals);
 }
 
 static void pin(int cpu)

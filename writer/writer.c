@@ -158,7 +158,7 @@ static void serve_rotate(struct writer *writer)
 		pages_pump(pages);
 	}
 	request->is_rolled = true;
-	if (pages->is_rolling || pages->seals_done != pages->seals_submitted)
+	if (pages->is_rolling || !pages_is_sealed(pages))
 		return;
 	answer(writer, request, &writer->ring->writer->rotate_done);
 }
@@ -266,7 +266,7 @@ static void synced(struct writer *writer, int error)
 	 * nothing. The file is given up. */
 	if (writer->config->release != RELEASE_DURABLE)
 		for (unsigned i = 0; i < writer->ring_count; i++)
-			drain_count_unsynced(writer->rings[i]);
+			drain_count_unsynced(writer->rings[i], NULL);
 	pages_poison(&writer->pages, strerror(-error));
 }
 
@@ -365,7 +365,15 @@ static void open_successor(struct writer *writer)
 /* A removed ring goes when nobody can store into it and nothing is left of it. */
 static bool is_over(const struct writer *writer, const struct drain *old)
 {
-	return !drain_has_users(old) && drain_backlog(old) == 0 && !pages_hold(&writer->pages, old);
+	return !drain_has_users(old) && drain_backlog(old) == 0 &&
+	       !pages_hold(&writer->pages, old) && pages_is_sealed(&writer->pages);
+}
+
+/* The second thread may still be about to ring a doorbell that it looked up before. */
+static void await_wake(struct writer *writer)
+{
+	(void)pthread_mutex_lock(&writer->wake_mutex);
+	(void)pthread_mutex_unlock(&writer->wake_mutex);
 }
 
 /* Nobody is left who could announce them: what @old lost is named before it goes. True: it is. */
@@ -398,6 +406,7 @@ static void close_old(struct writer *writer)
 		writer->ring_count--;
 		memmove(&writer->rings[i], &writer->rings[i + 1],
 			(writer->ring_count - i) * sizeof(*writer->rings));
+		await_wake(writer);
 		hold_release(old);
 		return;
 	}
@@ -634,10 +643,12 @@ static void wait_a_little(struct writer *writer)
 		(void)writer->sys->sleep(nap_ns);
 }
 
-/* --once on a full disk: nobody waits for room. */
+/* --once where the disk takes nothing: nobody waits for better times. */
 static bool is_hopeless(const struct writer *writer)
 {
-	return writer->config->once && writer->pages.is_stalled;
+	const struct pages *pages = &writer->pages;
+
+	return writer->config->once && (pages->is_stalled || pages->is_fileless);
 }
 
 /* Everything that is in pages reaches the disk. */
@@ -692,7 +703,7 @@ static void seal_last(struct writer *writer)
 	reap_all(writer);
 	if (pages->file && pages->order_count == 0 && !pages->is_poisoned)
 		pages_seal(pages);
-	while (pages->seals_done != pages->seals_submitted)
+	while (!pages_is_sealed(pages))
 		pages_wait(pages, -1);
 	tell_trouble(writer);
 }
@@ -727,6 +738,12 @@ static int end(struct writer *writer)
 		return reason_set(-ENOSPC,
 				  "%s: no room on disk; what was published waits in the ring",
 				  writer->config->directory);
+	if (!pages_is_idle(pages))
+		return reason_set(-EIO,
+				  "%s: the disk has not taken everything%s%s; what was published "
+				  "waits in the ring",
+				  writer->config->directory, *writer->told ? ": " : "",
+				  writer->told);
 	return 0;
 }
 
@@ -734,12 +751,14 @@ static int end(struct writer *writer)
 
 static void wake(void *argument)
 {
-	const struct writer *writer = argument;
-	const uint64_t address =
-		load_acquire(&writer->wake_address); /* MO wake_address:B <- wake_address:A */
-	const struct drain *ring = (const void *)(uintptr_t)address;
+	struct writer *writer = argument;
+	const struct drain *ring;
 
+	(void)pthread_mutex_lock(&writer->wake_mutex);
+	ring = (const void *)(uintptr_t)load_acquire(
+		&writer->wake_address); /* MO wake_address:B <- wake_address:A */
 	doorbell_ring(writer->sys, ring->doorbell, ring->writer);
+	(void)pthread_mutex_unlock(&writer->wake_mutex);
 }
 
 int writer_open_signals(struct writer *writer)
@@ -782,6 +801,7 @@ int writer_run(struct writer *writer, const struct recovery *recovery)
 {
 	int r;
 
+	(void)pthread_mutex_init(&writer->wake_mutex, NULL);
 	r = janitor_start(&writer->roll, wake, writer, &writer->janitor);
 	if (r < 0)
 		return reason_set(r, "cannot start the second thread: %s", strerror(-r));

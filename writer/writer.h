@@ -8,6 +8,8 @@
 #ifndef SHMLOG_WRITER_WRITER_H
 #define SHMLOG_WRITER_WRITER_H
 
+#include <pthread.h>
+
 #include "pages.h"
 #include "recover.h"
 
@@ -34,6 +36,7 @@ struct writer {
 	struct drain *rings[RINGS_MAX]; /* before it: removed ones that are not drained yet  */
 	unsigned ring_count;
 	struct shared_u64 wake_address; /* the ring whose doorbell the second thread rings   */
+	pthread_mutex_t wake_mutex;     /* held while it does                                */
 	int dir;      /* the log directory                                            */
 	int dir_lock; /* descriptor that holds its lock                               */
 	int signals;  /* signalfd                                                     */

@@ -851,7 +851,9 @@ static int cannot_rename(int from_dir, const char *from, int to_dir, const char 
 	return -EIO;
 }
 
-Test(error, a_file_that_cannot_be_sealed_is_left_and_counted, .init = set_up, .fini = tear_down)
+/* Only its name is wrong: what is in it was synced. */
+Test(error, a_file_that_cannot_be_renamed_is_left_and_loses_nothing, .init = set_up,
+     .fini = tear_down)
 {
 	close_page("a");
 	complete_all();
@@ -859,11 +861,47 @@ Test(error, a_file_that_cannot_be_sealed_is_left_and_counted, .init = set_up, .f
 	pages_roll(&pages);
 	pump();
 	cr_assert(pages.seals_done == 1 && pages.seals_submitted == 1);
-	cr_assert(load_relaxed(&ring_status(&ring, 1)->failed) == 1);
+	cr_assert(load_relaxed(&ring_status(&ring, 1)->failed) == 0);
+	cr_assert(!drain_is_unsynced(&ring.drain));
 	sys.renameat = sys_real.renameat;
 	close_page("b");
 	complete_all();
 	expect_log_twice("a b");
+}
+
+static int cannot_sync(int fd)
+{
+	(void)fd;
+	return -EIO;
+}
+
+/* What a later file holds is not lost with it. */
+Test(error, a_file_whose_last_sync_fails_counts_what_is_in_it, .init = set_up, .fini = tear_down)
+{
+	close_page("a");
+	complete_all();
+	sys.fdatasync = cannot_sync;
+	pages_roll(&pages);
+	pages_pump(&pages);
+	cr_assert(pages.seals_submitted == 1 && pages.seals_done == 0);
+	close_page("b");
+	pump();
+	cr_assert(pages.seals_done == 1);
+	cr_assert(load_relaxed(&ring_status(&ring, 1)->failed) == 1);
+	sys.fdatasync = sys_real.fdatasync;
+	complete_all();
+	cr_assert(load_relaxed(&ring_status(&ring, 1)->failed) == 1);
+}
+
+Test(error, a_seal_makes_what_lies_before_it_durable, .init = set_up, .fini = tear_down)
+{
+	close_page("a");
+	complete_all();
+	cr_assert(drain_is_unsynced(&ring.drain));
+	pages_roll(&pages);
+	pump();
+	cr_assert(pages.seals_done == 1);
+	cr_assert(!drain_is_unsynced(&ring.drain));
 }
 
 /* ---- --release durable ---- */

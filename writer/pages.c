@@ -288,6 +288,10 @@ static bool begin_file(struct pages *pages, struct drain *ring)
 		make_ahead(pages);
 	if (!pages->is_ahead_ready)
 		return false;
+	if (pages->is_voiding && pages->seals_done != pages->seals_submitted)
+		return false; /* I7 */
+	pages->is_voiding = pages->leaves_void;
+	pages->leaves_void = false;
 	assert(pages->ahead != NULL);
 	pages->file = pages->ahead;
 	pages->ahead = NULL;
@@ -357,6 +361,7 @@ static void give_file_up(struct pages *pages)
 
 	pages->is_poisoned = false;
 	pages->is_last_synced = false;
+	pages->leaves_void = true;
 	if (pages->order_count && pages->order[0]->state >= PAGE_PLACED)
 		pages->page_next = pages->order[0]->stamp.page_no;
 	for (unsigned i = 0; i < pages->order_count; i++) {
@@ -375,14 +380,16 @@ static void give_file_up(struct pages *pages)
 		retry_later(pages);
 }
 
-/* I5. True: what is complete in the file is durable, or counted as what may be lost. */
+/* I5, I7. True: what is complete in the file is durable, or counted as what may be lost. */
 static bool sync_last(struct pages *pages)
 {
 	if (is_release_durable(pages))
 		return true; /* I6: what is not synced is still in order, and moves on */
 	if (pages->is_last_sync_in_flight)
 		return false;
-	if (pages->is_last_synced || !pages->file || !drain_is_unsynced(pages->file_ring))
+	if (pages->is_last_synced || !pages->file)
+		return true;
+	if (!pages->is_voiding && !drain_is_unsynced(pages->file_ring))
 		return true;
 	pages->is_last_sync_in_flight = io_sync(pages->io, pages->file->fd, TAG_LAST_SYNC) == 0;
 	return false;

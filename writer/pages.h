@@ -19,6 +19,9 @@
  * current file makes everything before it durable, too.
  * I6. With --release durable a page that is complete keeps its buffer and its place in the order
  *     until a sync that began after it has succeeded: if that fails, it goes to the next file.
+ * I7. A file behind one that was given up is durable before the next begins: pages that landed in
+ *     the one given up are void by its number alone. If the power fails and it is gone, they count,
+ *     and nothing may be on disk that holds their records once more.
  */
 #ifndef SHMLOG_WRITER_PAGES_H
 #define SHMLOG_WRITER_PAGES_H
@@ -81,6 +84,8 @@ struct pages {
 	bool is_last_sync_in_flight; /* ... after one sync of what is complete in it         */
 	bool is_last_synced;
 	bool is_rolling;   /* the file is to end as soon as nothing is under way             */
+	bool leaves_void;  /* the file before was given up                                   */
+	bool is_voiding;   /* I7: ... before the current one, or the last one sealed         */
 	unsigned failures; /* files given up in a row without one complete page              */
 	int fatal;         /* -errno: no file can be written at all                          */
 	int64_t retry_at;  /* CLOCK_MONOTONIC                                                */

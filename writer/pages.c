@@ -432,8 +432,10 @@ static void complete_first(struct pages *pages)
 		pages->failures = 0;
 	}
 	/* Its table holds every lane's position: from here on this log speaks for the ring. */
-	if (slot->is_file_page)
+	if (slot->is_file_page) {
 		slot->drain->writer->log_id = pages->log_id;
+		drain_file_page_done(slot->drain);
+	}
 	pages->previous_checksum = header->checksum;
 	store_relaxed(&status->pages, load_relaxed(&status->pages) + 1);
 	store_relaxed(&status->bytes, load_relaxed(&status->bytes) + slot->length);

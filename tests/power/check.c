@@ -121,6 +121,24 @@ static FILE *start_cat(const struct recording *recording, const char *format, pi
 	return stream;
 }
 
+/* Without the lines that are nobody's. */
+static void drop_fillers(struct reading *reading)
+{
+	char *to = reading->bytes;
+
+	for (const char *line = reading->bytes, *end; *line; line = end) {
+		const char *newline = strchr(line, '\n');
+
+		end = newline ? newline + 1 : line + strlen(line);
+		if (*line == FILLER)
+			continue;
+		memmove(to, line, (size_t)(end - line));
+		to += end - line;
+	}
+	*to = '\0';
+	reading->size = (size_t)(to - reading->bytes);
+}
+
 static void read_log(const struct recording *recording, const char *format, struct reading *ret)
 {
 	size_t capacity = 1 << 16;
@@ -141,6 +159,7 @@ static void read_log(const struct recording *recording, const char *format, stru
 		broken("out of memory");
 	ret->bytes[ret->size] = '\0';
 	ret->status = program_close(stream, pid);
+	drop_fillers(ret);
 }
 
 static void check_status(const struct reading *reading)
@@ -194,7 +213,20 @@ static uint64_t count_holes(const struct journal *journal, const struct reading 
 	return holes;
 }
 
-/* What marks say that the disk has lost. */
+/* What one line, up to @end, says that the disk has lost of the producers' records. */
+static uint64_t mark_of(const char *line, const char *end)
+{
+	static const char filler[] = "\"source\":\"" FILLER_NAME "\"";
+	const char *at = memmem(line, (size_t)(end - line), "\"lost\":", 7);
+	unsigned long long lost;
+	char reason[16];
+
+	if (!at || memmem(line, (size_t)(end - line), filler, sizeof(filler) - 1) ||
+	    sscanf(at, "\"lost\":%llu,\"reason\":\"%15[a-z]\"", &lost, reason) != 2)
+		return 0;
+	return strcmp(reason, "unwritten") == 0 || strcmp(reason, "unsynced") == 0 ? lost : 0;
+}
+
 static uint64_t count_marks(const struct recording *recording)
 {
 	struct reading reading;
@@ -202,14 +234,8 @@ static uint64_t count_marks(const struct recording *recording)
 
 	read_log(recording, "json", &reading);
 	check_status(&reading);
-	for (char *at = reading.bytes; (at = strstr(at, "\"lost\":")); at++) {
-		unsigned long long lost;
-		char reason[16];
-
-		if (sscanf(at, "\"lost\":%llu,\"reason\":\"%15[a-z]\"", &lost, reason) == 2 &&
-		    (strcmp(reason, "unwritten") == 0 || strcmp(reason, "unsynced") == 0))
-			marks += lost;
-	}
+	for (const char *line = reading.bytes, *end; (end = strchr(line, '\n')); line = end + 1)
+		marks += mark_of(line, end);
 	free(reading.bytes);
 	return marks;
 }

@@ -30,12 +30,14 @@ enum {
 };
 
 static const struct scenario scenarios[] = {
-	{ "page", "page", "written", true, 2, 3, 200, 40 * NS_PER_MS },
-	{ "interval", "15ms", "written", true, 2, 1, 240, 30 * NS_PER_MS },
-	{ "none", "none", "written", false, 2, 2, 240, 25 * NS_PER_MS },
-	{ "rolls", "20ms", "written", true, 1, 2, 240, 6 * NS_PER_MS },
-	{ "durable", "10ms", "durable", true, 2, 2, 240, 30 * NS_PER_MS },
-	{ "durable-page", "page", "durable", true, 1, 1, 160, 50 * NS_PER_MS },
+	{ "page", "page", "written", true, 2, 3, 200, 0, 40 * NS_PER_MS },
+	{ "interval", "15ms", "written", true, 2, 1, 240, 0, 30 * NS_PER_MS },
+	{ "none", "none", "written", false, 2, 2, 240, 0, 25 * NS_PER_MS },
+	{ "rolls", "20ms", "written", true, 1, 2, 240, 0, 6 * NS_PER_MS },
+	{ "ahead", "20ms", "written", true, 1, 2, 400, 250, 0 },
+	{ "ahead-none", "none", "written", false, 2, 1, 400, 250, 0 },
+	{ "durable", "10ms", "durable", true, 2, 2, 240, 0, 30 * NS_PER_MS },
+	{ "durable-page", "page", "durable", true, 1, 1, 160, 60, 50 * NS_PER_MS },
 };
 
 struct hunt {

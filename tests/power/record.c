@@ -17,6 +17,8 @@
 
 enum {
 	LANE_SIZE = 64 * 1024,
+	FILLER_SIZE = 24 * 1024,
+	FILLER_US = 1500,
 	SYNC_EVERY = 40,   /* records of a producer                                          */
 	RUN_MAX_S = 60,    /* a recording that takes longer has stalled                      */
 	KILL_STEP = 60,    /* events between two ends of a writer, at least                  */
@@ -181,6 +183,25 @@ _Noreturn static void produce(const struct recording *recording, unsigned produc
 	_exit(violations() != 0);
 }
 
+/* Long records of no interest. */
+_Noreturn static void fill(const struct recording *recording)
+{
+	static char text[FILLER_SIZE];
+	const struct shmlog_options options = { .size = sizeof(options), .name = FILLER_NAME };
+	struct shmlog *log;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	memset(text, FILLER, sizeof(text));
+	if (shmlog_attach(recording->ring, &options, &log) < 0)
+		broken("attach: %s", shmlog_reason());
+	for (unsigned i = 0; i < recording->scenario->fillers; i++) {
+		(void)shmlog_try_push(log, text, sizeof(text));
+		nap_us(FILLER_US);
+	}
+	shmlog_detach(&log);
+	_exit(0);
+}
+
 /* ---- the run ---- */
 
 struct run {
@@ -255,12 +276,14 @@ static void run_all(struct run *run)
 {
 	run->deadline = sys_real.now(CLOCK_MONOTONIC) + RUN_MAX_S * (int64_t)NS_PER_S;
 	begin_writer(run);
-	for (unsigned i = 0; i < PUSHERS; i++) {
+	for (unsigned i = 0; i <= PUSHERS; i++) {
 		const uint64_t seed = random_next(&run->seed);
 		const pid_t pid = fork();
 
 		if (pid < 0)
 			broken("fork: %s", strerror(errno));
+		if (pid == 0 && i == PUSHERS)
+			fill(run->recording);
 		if (pid == 0)
 			produce(run->recording, i, seed);
 		run->producers++;
@@ -275,7 +298,7 @@ static void run_all(struct run *run)
 static void find_lanes(struct recording *recording)
 {
 	for (unsigned i = 0; i < PUSHERS; i++) {
-		for (uint32_t lane = 1; lane <= PUSHERS; lane++)
+		for (uint32_t lane = 1; lane <= PUSHERS + 1; lane++)
 			if (view_lane_page(&recording->view, lane)->line.pid ==
 			    recording->trace->known[i].pid)
 				recording->lanes[i] = lane;
@@ -293,7 +316,7 @@ void record(struct recording *ret, const struct scenario *scenario, uint64_t see
 	(void)snprintf(ret->root, sizeof(ret->root), "%s", root);
 	(void)snprintf(ret->log, sizeof(ret->log), "%s/log", root);
 	(void)snprintf(ret->errors, sizeof(ret->errors), "%s.errors", root);
-	make_ring(ret->ring, PUSHERS + 1, &ret->segment, &ret->view);
+	make_ring(ret->ring, PUSHERS + 2, &ret->segment, &ret->view);
 	ret->trace = trace_create(root, seed);
 	ret->trace->snapshot_every = SNAPSHOT_STEP;
 	trace_use(ret->trace, &ret->view);

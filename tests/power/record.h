@@ -11,7 +11,10 @@
 #include "session.h"
 #include "trace.h"
 
-enum { PUSHERS = 3 };
+/* Records that begin with FILLER are nobody's: they only fill files. */
+enum { PUSHERS = 3, FILLER = '#' };
+
+#define FILLER_NAME "filler"
 
 struct scenario {
 	const char *name;
@@ -21,6 +24,7 @@ struct scenario {
 	unsigned kills;   /* of the writer, and as many clean ends                            */
 	unsigned volumes; /* files in each volume                                             */
 	unsigned records; /* of each producer                                                 */
+	unsigned fillers; /* long records, so that files come to their end by their size      */
 	int64_t roll_age_ns;
 };
 

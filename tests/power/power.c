@@ -8,6 +8,7 @@
  * another choice. SHMLOG_BIN: where the programs are.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 #include "program.h"
 
 enum {
-	JOBS = 2,
+	JOBS = 3,
 	LOTS = 3, /* images of a cut by lot, behind the corners                              */
 	FULL_LOTS = 24,
 	AGAIN_STEP = 8, /* one image of so many is recovered twice, and read before          */
@@ -245,20 +246,68 @@ static void print_figures(const struct figures *figures, int result)
 			     (unsigned long long)all.named, (unsigned long long)all.holes);
 }
 
+/* All that runs is a descendant of this process, and dies with it. */
+static pid_t start_all(const char *only, const char *work, struct figures *figures)
+{
+	const pid_t pid = fork();
+
+	if (pid < 0)
+		broken("fork: %s", strerror(errno));
+	if (pid > 0)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	exit(run_all(only, work, figures));
+}
+
+/* However it ends, by a signal to us, too. */
+static int wait_for_all(pid_t pid, const sigset_t *signals)
+{
+	int status;
+
+	while (waitpid(pid, &status, WNOHANG) == 0) {
+		const int got = sigwaitinfo(signals, NULL);
+
+		if (got != SIGINT && got != SIGTERM)
+			continue;
+		(void)kill(pid, SIGKILL);
+		(void)waitpid(pid, NULL, 0);
+		return 128 + got;
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
+}
+
+static void clean_up(const char *work)
+{
+	char command[64];
+
+	remove_rings();
+	(void)snprintf(command, sizeof(command), "rm -rf '%s'", work);
+	if (system(command) != 0)
+		broken("cannot remove %s", work);
+}
+
 int main(int argc, char **argv)
 {
 	char work[] = "/dev/shm/power-XXXXXX";
 	struct figures *figures = mmap(NULL, sizeof(*figures) * COUNT_OF(scenarios),
 				       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	char command[64];
+	sigset_t signals, before;
 	int result;
+	pid_t pid;
 
+	(void)program_path("shmlog-cat"); /* says so at once if it is not set */
+	(void)ring_prefix();
 	if (figures == MAP_FAILED || !mkdtemp(work))
 		broken("%s: %s", work, strerror(errno));
-	result = run_all(argc > 1 && *argv[1] ? argv[1] : NULL, work, figures);
-	(void)snprintf(command, sizeof(command), "rm -rf '%s'", work);
-	if (system(command) != 0)
-		broken("cannot remove %s", work);
+	pid = start_all(argc > 1 && *argv[1] ? argv[1] : NULL, work, figures);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &signals, &before);
+	result = wait_for_all(pid, &signals);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	clean_up(work);
 	print_figures(figures, result);
 	return result;
 }

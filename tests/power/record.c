@@ -34,6 +34,15 @@ static void nap_us(int64_t us)
 
 /* ---- rings and writers ---- */
 
+const char *ring_prefix(void)
+{
+	static char prefix[32];
+
+	if (!*prefix)
+		(void)snprintf(prefix, sizeof(prefix), "power.%d", (int)getpid());
+	return prefix;
+}
+
 static void remove_ring(const char *name)
 {
 	uint64_t undrained;
@@ -312,7 +321,7 @@ void record(struct recording *ret, const struct scenario *scenario, uint64_t see
 	struct run run = { .recording = ret, .seed = seed };
 
 	*ret = (struct recording){ .scenario = scenario };
-	(void)snprintf(ret->ring, sizeof(ret->ring), "power.%s.%d", scenario->name, (int)getpid());
+	(void)snprintf(ret->ring, sizeof(ret->ring), "%s.%s", ring_prefix(), scenario->name);
 	(void)snprintf(ret->root, sizeof(ret->root), "%s", root);
 	(void)snprintf(ret->log, sizeof(ret->log), "%s/log", root);
 	(void)snprintf(ret->errors, sizeof(ret->errors), "%s.errors", root);
@@ -322,6 +331,20 @@ void record(struct recording *ret, const struct scenario *scenario, uint64_t see
 	trace_use(ret->trace, &ret->view);
 	run_all(&run);
 	find_lanes(ret);
+}
+
+void remove_rings(void)
+{
+	const size_t length = strlen(ring_prefix());
+	char **names;
+	size_t count;
+
+	if (segment_names(&sys_real, &names, &count) < 0)
+		return;
+	for (size_t i = 0; i < count; i++)
+		if (strncmp(names[i], ring_prefix(), length) == 0 && names[i][length] == '.')
+			remove_ring(names[i]);
+	segment_names_free(names, count);
 }
 
 void record_end(struct recording *recording)

@@ -45,6 +45,10 @@ void record(struct recording *ret, const struct scenario *scenario, uint64_t see
 	    const char *root);
 void record_end(struct recording *recording);
 
+/* What the names of all rings of this run begin with: called first by the oldest process. */
+const char *ring_prefix(void);
+void remove_rings(void);
+
 /* A ring for this suite; an old one of the name goes. */
 void make_ring(const char *name, uint32_t lanes, struct segment *ret,
 	       struct segment_view *ret_view);

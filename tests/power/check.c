@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,7 @@ enum {
 	AFTER = PUSHERS,   /* ... by this producer                                           */
 	CAT_DAMAGED = 3,
 	RECOVERY_CUTS = 4,
+	KILL_WITHIN = 40, /* events                                                            */
 };
 
 /* ---- directories ---- */
@@ -531,14 +533,39 @@ static void check_marks(const struct recording *recording, const struct journal 
 	free(reading.bytes);
 }
 
+/* A recovery, and what it goes on with, is killed at one of its first steps. */
+static void recover_killed(const struct recording *recording, uint64_t *seed,
+			   struct figures *figures)
+{
+	struct trace *trace = trace_create(recording->root, random_next(seed));
+	const struct segment_view none = { 0 };
+	struct config config;
+	int status;
+
+	trace->kill_at = trace->count + 1 + random_below(seed, KILL_WITHIN);
+	trace_use(trace, &none);
+	configure(recording, recording->ring, true, &config);
+	status = program_wait(start_writer(recording, &config, &disk_sys, disk_open_io, 0),
+			      WRITER_MS);
+	if (status != 0 && status != 128 + SIGKILL)
+		violated("a recovery ended with %d", status);
+	figures->recoveries++;
+	figures->killed += status != 0;
+	trace_use(recording->trace, &recording->view);
+	trace_destroy(trace);
+}
+
 void check_surviving_ring(const struct recording *recording, const struct image *image,
-			  const struct snapshot *snapshot, struct figures *figures)
+			  const struct snapshot *snapshot, unsigned what, uint64_t *seed,
+			  struct figures *figures)
 {
 	struct journal *journal = know_snapshot(recording, snapshot);
 
 	empty(recording->root);
 	image_make(image, recording->root);
 	put_ring_back(recording, snapshot);
+	if (what & CHECK_KILL)
+		recover_killed(recording, seed, figures);
 	recover(recording, recording->ring, 0, false, figures);
 	check_marks(recording, journal, figures);
 	journal_destroy(journal);

@@ -15,6 +15,7 @@ struct figures {
 	uint64_t recoveries;
 	uint64_t recovery_cuts; /* of the images: of a recovery that was cut itself          */
 	uint64_t surviving;     /* of the images: with the ring still there                  */
+	uint64_t killed;        /* recoveries that were killed                               */
 	uint64_t named;         /* records that were lost and said to be                     */
 	uint64_t holes;         /* places in the middle of a log that are said to be missing */
 };
@@ -24,6 +25,7 @@ enum {
 	CHECK_UNRECOVERED = 1, /* reads the log before it is recovered, too                  */
 	CHECK_AGAIN = 2,       /* recovers a second time, by the program                     */
 	CHECK_CUT = 4,         /* cuts the recovery                                          */
+	CHECK_KILL = 8,        /* kills the recovery first, without a cut                    */
 };
 
 /**
@@ -35,6 +37,7 @@ void check_lost_ring(const struct recording *recording, const struct image *imag
 
 /* The disk alone lost its power: the ring is as it was in @snapshot. */
 void check_surviving_ring(const struct recording *recording, const struct image *image,
-			  const struct snapshot *snapshot, struct figures *figures);
+			  const struct snapshot *snapshot, unsigned what, uint64_t *seed,
+			  struct figures *figures);
 
 #endif

@@ -7,9 +7,10 @@
  *					durable before is there; with a number for MARKED, no more
  *					are missing than that
  *
- * What counts as durable is what a producer knew before the call that cuts the power began: on
- * XFS, an fdatasync() that is under way meanwhile may return 0 for what is lost (seen with a plain
- * loop of pwrite() and fdatasync(), too). After a real cut nobody would see its answer.
+ * What counts as durable is what a producer knew before the call that cuts the power began: an
+ * fdatasync() that is under way meanwhile may return 0 for what is lost (XFS and ext4 in Linux
+ * 6.18; a plain loop of pwrite() and fdatasync() shows it, too). After a real cut nobody would see
+ * its answer.
  */
 #include <errno.h>
 #include <fcntl.h>

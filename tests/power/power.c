@@ -26,6 +26,7 @@ enum {
 	FULL_LOTS = 24,
 	AGAIN_STEP = 8, /* one image of so many is recovered twice, and read before          */
 	CUT_STEP = 40,  /* ... its recovery is cut                                           */
+	KILL_STEP = 4,  /* of those with the ring still there: the first recovery is killed  */
 	SEEN_MAX = 1 << 20,
 	BREACHES_MAX = 5,
 };
@@ -151,7 +152,9 @@ static void hunt_snapshot(struct hunt *hunt, const struct snapshot *snapshot)
 		const uint64_t breaches = violations();
 
 		image_choose(image, plan, &hunt->seed);
-		check_surviving_ring(&hunt->recording, image, snapshot, hunt->figures);
+		check_surviving_ring(&hunt->recording, image, snapshot,
+				     hunt->number++ % KILL_STEP == 0 ? CHECK_KILL : 0, &hunt->seed,
+				     hunt->figures);
 		tell_place(hunt, snapshot->at, plan, breaches);
 	}
 	image_free(image);
@@ -260,14 +263,16 @@ static void print_figures(const struct figures *figures, int result)
 		all.recoveries += figures[i].recoveries;
 		all.recovery_cuts += figures[i].recovery_cuts;
 		all.surviving += figures[i].surviving;
+		all.killed += figures[i].killed;
 		all.named += figures[i].named;
 		all.holes += figures[i].holes;
 	}
 	(void)printf("power: %llu traces, %llu cuts, %llu images (%llu with the ring still there, "
-		     "%llu of a cut recovery), %llu recoveries\n",
+		     "%llu of a cut recovery), %llu recoveries (%llu killed)\n",
 		     (unsigned long long)all.traces, (unsigned long long)all.cuts,
 		     (unsigned long long)all.images, (unsigned long long)all.surviving,
-		     (unsigned long long)all.recovery_cuts, (unsigned long long)all.recoveries);
+		     (unsigned long long)all.recovery_cuts, (unsigned long long)all.recoveries,
+		     (unsigned long long)all.killed);
 	if (result == 0)
 		(void)printf("power: durable records lost 0, doubled 0, losses not named 0 (%llu "
 			     "records lost and marked, %llu logs with holes that are said)\n",

@@ -77,7 +77,7 @@ round() {
 	((status == 0 || status == 3)) || violated "shmlog-cat ended with $status: $(cat "$WORK/cat.err")"
 	[[ $5 == gone || $status != 0 ]] || marks=$(marked "$log")
 	"$LOAD" check "$WORK/journal.$n" "$marks" <"$WORK/out" >"$WORK/figures" || exit 1
-	echo "power: $FS round $n ($2, $3, $4, ring $5): $(cat "$WORK/figures")"
+	echo "power: $FS round $n ($2, $3, $4, ring $5): $(cat "$WORK/figures")${marks:+, marked $marks}"
 	shmlog-ctl remove "$RING.$n" --force
 	rm -rf "$log" "$WORK/journal.$n"*
 }

@@ -44,6 +44,10 @@ make_disk() {
 	mount_disk 2>"$WORK/err" || skip "cannot be mounted: $(cat "$WORK/err")"
 }
 
+unmounted() {
+	umount "$WORK/disk" 2>"$WORK/umount.err"
+}
+
 # marked DIR: records that the log says the disk has lost.
 marked() {
 	shmlog-cat -o json "$1" 2>"$WORK/cat.err" |
@@ -68,7 +72,7 @@ round() {
 	kill -KILL "$load"
 	wait "$load" 2>/dev/null || true
 	kill_writer
-	umount "$WORK/disk"
+	wait_until 20 unmounted # what the killed ones had under way ends first
 	mount_disk
 	[[ $5 != gone ]] || { shmlog-ctl remove "$RING.$n" --force; shmlog-ctl create "$RING.$n"; }
 	shmlog-writer --once -r "$RING.$n" -d "$log" 2>>"$WORK/writer.err" ||

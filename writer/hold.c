@@ -241,6 +241,24 @@ static int lock_directory(const struct sys *sys, int dir, const char *path, cons
 	return r;
 }
 
+/* The directory's own name reaches the disk: what lies in it is not durable before. Synced also if
+ * it was there: whoever made it may not have come so far. A parent that cannot be opened or synced
+ * (permissions, a read-only or special file system) holds names that are somebody else's care. */
+static int sync_name(const struct sys *sys, int dir, const char *path)
+{
+	const int parent = sys->openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	int r;
+
+	if (parent < 0)
+		return 0;
+	r = sys->fsync(parent);
+	(void)sys->close(parent);
+	if (r == -EIO || r == -ENOSPC || r == -EDQUOT)
+		return reason_set(r, "directory \"%s\": cannot sync its name: %s", path,
+				  strerror(-r));
+	return 0;
+}
+
 int hold_directory(const struct sys *sys, const char *path, const char *ring, bool create,
 		   int *ret_dir, int *ret_lock)
 {
@@ -258,6 +276,8 @@ int hold_directory(const struct sys *sys, const char *path, const char *ring, bo
 		return reason_set(dir, "directory \"%s\": cannot open it: %s", path,
 				  strerror(-dir));
 	r = roll_check_directory(sys, dir, path);
+	if (r == 0)
+		r = sync_name(sys, dir, path);
 	if (r == 0)
 		r = lock_directory(sys, dir, path, ring, ret_lock);
 	if (r < 0) {

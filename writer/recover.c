@@ -362,6 +362,36 @@ static uint64_t next_first_page(const struct recovering *recovering, size_t i)
 	return UINT64_MAX;
 }
 
+/* The log's first file left nothing that counts, but later ones went on with other numbers than the
+ * first: what was in it is lost. */
+static bool is_lost_beginning(const struct recovering *recovering, size_t i)
+{
+	const uint64_t next = next_first_page(recovering, i);
+
+	for (size_t k = 0; k < i; k++)
+		if (recovering->found[k].has_begun ||
+		    recovering->found[k].name.state != LOGFILE_OPEN)
+			return false;
+	return !recovering->found[i].has_begun && next != UINT64_MAX && next > 1;
+}
+
+/* Numbers that are missing before the oldest file pass for deleted. So the file stays, as it is and
+ * under a sealed name: readers call that damage. */
+static int keep_lost_beginning(struct recovering *recovering, struct found *found, uint64_t next)
+{
+	int r = take_over(recovering, found);
+
+	if (r == 0)
+		r = roll_finish(recovering->roll, found->file, found->file->size);
+	if (r == 0) {
+		found->name.state = LOGFILE_SEALED;
+		recovering->result->sealed++;
+		recovering->result->missing += next - 1;
+	}
+	give_back(recovering, found);
+	return r;
+}
+
 static int settle_all(struct recovering *recovering)
 {
 	for (size_t i = 0; i < recovering->list.count; i++) {
@@ -372,6 +402,8 @@ static int settle_all(struct recovering *recovering)
 			continue;
 		if (found->has_begun && found->page_first < next_first_page(recovering, i))
 			r = settle_file(recovering, found, next_first_page(recovering, i));
+		else if (is_lost_beginning(recovering, i))
+			r = keep_lost_beginning(recovering, found, next_first_page(recovering, i));
 		else
 			r = remove_not_begun(recovering, found);
 		if (r < 0)

@@ -9,6 +9,8 @@
  * I2. Files and directories are synced before they are believed.
  * I3. Of the newest begun file the valid prefix counts, up to its first bad page, even if later
  *     ones verify: their records are still in the ring. What is cut off is kept beside (.torn).
+ * I4. What is known to be lost is said: by the SEAL page of the file that it was in, by the numbers
+ *     between two files, and at the beginning of the log by a file that stays although it is bad.
  */
 #ifndef SHMLOG_WRITER_RECOVER_H
 #define SHMLOG_WRITER_RECOVER_H

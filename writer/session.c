@@ -139,12 +139,13 @@ static int recover(struct writer *writer, const char *path, struct recovery *rec
 	r = recover_log(&writer->roll, writer->ring, recovery);
 	if (r < 0)
 		return r;
-	/* Only the log that spoke for the ring so far can be missing something of it. */
-	continues = log_id != 0 && log_id == writer->ring->writer->log_id;
 	if (recovery->log_id == 0)
 		r = new_log_id(writer, path, &recovery->log_id);
 	if (r < 0)
 		return r;
+	/* Only the log that spoke for the ring so far can be missing something of it: also all,
+	 * where the disk has kept no file of it. */
+	continues = recovery->log_id == writer->ring->writer->log_id;
 	drain_restore_end(writer->ring, continues);
 	writer_enter_ring(writer, writer->ring, recovery->log_id);
 	tell_recovery(recovery);

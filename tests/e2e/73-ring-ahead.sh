@@ -30,3 +30,16 @@ kept=$(($(wc -l <"$WORK/out") - 1))
 equal "$(lost "$WORK/log")" $((200 - kept)) "records named as lost"
 sound "$WORK/log"
 say "$((200 - kept)) of 200 records lost by the disk, all named"
+
+# The disk has kept no file of the log that had begun: all that the ring had released is named.
+start_writer "$RING.all" "$WORK/all" --sync none
+seq 100 | shmlog-push -r "$RING.all" --name me
+shmlog-ctl flush "$RING.all"
+kill_writer
+truncate -s 0 "$WORK"/all/*/*.shmlog.open
+start_writer "$RING.all" "$WORK/all"
+echo after | shmlog-push -r "$RING.all" --name me
+stop_writer
+equal "$(published me "$WORK/all")" after "what is left"
+equal "$(lost "$WORK/all")" 100 "records named as lost"
+say "100 of 100 records lost by the disk, all named"

@@ -255,6 +255,42 @@ Test(directory, is_made_with_its_lock, .init = set_up, .fini = tear_down)
 	close(lock_fd);
 }
 
+static uint64_t synced_inode;
+
+static int note_synced(int fd)
+{
+	struct stat about;
+
+	cr_assert(fstat(fd, &about) == 0);
+	synced_inode = about.st_ino;
+	return fsync(fd);
+}
+
+static int fail_sync(int fd)
+{
+	(void)fd;
+	return -EIO;
+}
+
+Test(directory, its_own_name_is_synced, .init = set_up, .fini = tear_down)
+{
+	struct stat parent;
+	char path[80];
+
+	snprintf(path, sizeof(path), "%s/log", dir.dir);
+	cr_assert(stat(dir.dir, &parent) == 0);
+	sys.fsync = note_synced;
+	cr_assert(hold_path(path, "orders", true) == 0);
+	cr_assert(synced_inode == parent.st_ino);
+	close(lock_fd);
+	synced_inode = 0;
+	cr_assert(hold_path(path, "orders", true) == 0);
+	cr_assert(synced_inode == parent.st_ino, "also if somebody else has made it");
+	close(lock_fd);
+	sys.fsync = fail_sync;
+	cr_assert(hold_path(path, "orders", true) == -EIO && reason_has(path));
+}
+
 Test(directory, its_parents_are_not_made, .init = set_up, .fini = tear_down)
 {
 	char path[80];

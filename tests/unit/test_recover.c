@@ -679,6 +679,25 @@ Test(files, a_file_page_whose_number_the_next_one_has_taken_is_none, .init = set
 	expect_log("a b");
 }
 
+Test(files, a_lost_first_one_is_not_taken_for_deleted, .init = set_up, .fini = tear_down)
+{
+	struct wfile *first = make_in(1, 1), *second;
+
+	build_file_page(first, FORMAT_MAJOR); /* never lands, but what is behind it does */
+	account_page(first, false);
+	put(first, "a");
+	leave(first);
+	second = begin(2);
+	put(second, "b");
+	leave(second);
+	recover();
+	cr_assert(is_sealed(1) && is_sealed(2) && recovery.missing == 2);
+	expect_log("! b"); /* and what is missing is said */
+	recover();
+	cr_assert(recovery.sealed == 0);
+	expect_log("! b");
+}
+
 Test(files, one_made_ahead_is_removed, .init = set_up, .fini = tear_down)
 {
 	struct wfile *file = begin(1);

@@ -380,6 +380,12 @@ static void give_file_up(struct pages *pages)
 		retry_later(pages);
 }
 
+/* I7: its FILE page is complete, so the next one will have another number. */
+static bool must_last(const struct pages *pages)
+{
+	return pages->is_voiding && !(pages->order_count && pages->order[0]->is_file_page);
+}
+
 /* I5, I7. True: what is complete in the file is durable, or counted as what may be lost. */
 static bool sync_last(struct pages *pages)
 {
@@ -389,7 +395,7 @@ static bool sync_last(struct pages *pages)
 		return false;
 	if (pages->is_last_synced || !pages->file)
 		return true;
-	if (!pages->is_voiding && !drain_is_unsynced(pages->file_ring))
+	if (!must_last(pages) && !drain_is_unsynced(pages->file_ring))
 		return true;
 	pages->is_last_sync_in_flight = io_sync(pages->io, pages->file->fd, TAG_LAST_SYNC) == 0;
 	return false;

@@ -89,6 +89,7 @@ byte file_next;
 bool is_lane1_owed;  /* released0 is stored, released1 not yet */
 bool is_poisoned;
 bool is_dropping;    /* sync_last() has been done */
+bool leaves_void, is_voiding;
 
 bool is_syncing;
 byte sync_of;         /* the file in which the sync began */
@@ -199,7 +200,7 @@ inline forget()
 	c = 0;
 	taken0 = 0; taken1 = 0; written0 = 0; written1 = 0;
 	file = NOWHERE; slot = 0; page_next = 0; file_next = 0;
-	is_lane1_owed = false; is_poisoned = false; is_dropping = false;
+	is_lane1_owed = false; is_poisoned = false; is_dropping = false; leaves_void = false; is_voiding = false;
 	is_syncing = false; sync_of = 0; covered = 0; snapshot0 = 0; snapshot1 = 0; is_held = false;
 	sync_seals = 0; seals_submitted = 0; seals_done = 0;
 	job_file = NOWHERE; job_slot = 0; job_no = 0; job_step = 0;
@@ -339,7 +340,11 @@ init
 #else
 		!ANY_UNDER_WAY && state[2] == 0 &&
 #endif
+#ifndef BUG_VOID_BY_NUMBER
+		(!is_voiding || seals_done == seals_submitted) &&
+#endif
 		file_next < FILES ->
+		is_voiding = leaves_void; leaves_void = false;
 		file = file_next; file_next++; slot = 0;
 		name[file] = OPEN;
 		/* Before all pages that wait. */
@@ -445,13 +450,13 @@ init
 		/* [sync_last] */
 #ifndef BUG_NO_LAST_SYNC
 		if
-		:: IS_UNSYNCED -> sync_file(file)
+		:: IS_UNSYNCED || (is_voiding && KIND(order[0]) != FILE_PAGE) -> sync_file(file)
 		:: else
 		fi;
 #endif
 		is_dropping = true }
 	:: d_step { phase == RUNNING && is_dropping ->
-		is_dropping = false; is_poisoned = false;
+		is_dropping = false; is_poisoned = false; leaves_void = true;
 #ifndef BUG_NUMBERS_GO_ON
 		page_next = NO(order[0]);
 #endif

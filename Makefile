@@ -136,17 +136,21 @@ bench: all $(BENCHES) ## ratios of this machine
 
 # ---- the proof suites: each has its rules beside its files, and adds itself to PROOFS ----
 
+# PROOFS_ASAN: what they want with sanitizers; built before, since two suites run at a time.
 PROOFS :=
+PROOFS_ASAN :=
 PROOF_PACKAGES := patch
 include $(sort $(wildcard tests/*/suite.mk))
 
-.PHONY: proof bugs
-proof: ## all proof suites, as CI runs them; FULL=1 for full counts; docs/TESTING.md says how long
-	$(Q)for suite in $(sort $(PROOFS)); do \
-		printf '  %-6s %s\n' PROOF "$$suite"; $(MAKE) --no-print-directory "$$suite" || exit 1; done
+.PHONY: proof proof-asan bugs
+proof: all proof-asan ## all proof suites, as CI runs them; FULL=1 for full counts; docs/TESTING.md says how long
+	$(Q)$(MAKE) --no-print-directory -k -j2 -O $(sort $(PROOFS))
+
+proof-asan: | $(FIRST)
+	$(Q)$(MAKE) --no-print-directory VARIANT=asan BUILD=$(BUILD)-asan all $(PROOFS_ASAN)
 
 bugs: all ## each planted bug of tests/bugs/ is found by its suite; ONLY=name for one
-	$(Q)MAKE='$(MAKE)' BUILD='$(BUILD)' tests/bugs/run.sh $(ONLY)
+	$(Q)MAKE='$(MAKE)' BUILD='$(BUILD)' tests/bugs/run.sh '$(ONLY)'
 
 .PHONY: format clean
 format: ## lay out all C files as .clang-format says

@@ -3,6 +3,7 @@
 FAULT_PARTS := $(addprefix $(BUILD)/tests/fault/,plan.o faulty_sys.o faulty_disk.o scene.o client.o) $(SUPPORT)
 FAULT_HELPERS := $(BUILD)/tests/fault/journal $(BUILD)/tests/fault/old_kernel.so
 PROOFS += fault
+PROOFS_ASAN += $(BUILD)-asan/tests/fault/faults
 PROOF_PACKAGES += e2fsprogs util-linux
 
 $(BUILD)/tests/fault/%.o: ALL_CFLAGS += -Iwriter -Itests/support

@@ -26,6 +26,7 @@ enum journal_state {
 	JOURNAL_DROPPED,   /* the push said no, or the claim was aborted: is not in the log */
 	JOURNAL_PUBLISHED, /* the push said yes: is in the log, once                        */
 	JOURNAL_DURABLE,   /* ... and a sync after it did: is there after a power cut, too  */
+	JOURNAL_PASSED_OVER, /* nobody tried: is not in the log, and no loss                */
 };
 
 struct journal;

@@ -1,0 +1,678 @@
+/*
+ * crash_producer.c - kill or stop a producer at every single instruction of what it does.
+ *
+ *	crash_producer [SCENARIO [MANNER [BOUNDARY]]]
+ *
+ * For each boundary between two instructions of an operation a fresh victim is taken there, and
+ *
+ *	killed   killed; then a neighbour pushes and syncs, and the next victim has its lane
+ *	reused   killed while the writer stands still; a successor binds its lane before the writer
+ *	         comes to see it
+ *	stopped  stopped; its neighbours push and sync; then it goes on to its end
+ *
+ * What all of them noted is compared with the log. A ring serves some hundred boundaries, then all
+ * its lanes or owner ids must be free, and the log is checked as a whole.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "oracle.h"
+#include "program.h"
+#include "scenario.h"
+#include "segment.h"
+#include "step.h"
+
+enum manner { KILLED, REUSED, STOPPED, MANNERS };
+
+static const char *const manner_names[] = { "killed", "reused", "stopped" };
+
+enum {
+	BOUNDARIES_A_RING = 300,
+	RECORDS_MAX = 4 * 1024 * 1024,
+	OWN_LANES = 4, /* 0, the neighbour's, the victim's, and one more for who takes two */
+	STALLED_S = 60,
+	WAIT_MS = 10000,
+	OWNERS = 511,
+	HANDLES = 16,
+	TOLD_BREACHES = 20,
+};
+
+/* One ring, its writer, its log, and who uses it. */
+struct arena {
+	char ring[NAME_SIZE];
+	char directory[64];
+	pid_t writer;
+	struct shmlog *neighbour;
+	struct journal *journal;
+	struct span spans[2 * BOUNDARIES_A_RING + 1];
+	unsigned span_count;
+};
+
+/* One boundary of a sweep. */
+struct visit {
+	uint32_t k;
+	enum step_end end;
+	unsigned producer; /* of the record that was operated on */
+	uint32_t serial;
+	bool is_found;
+};
+
+struct sweep {
+	const struct scenario *scenario;
+	enum manner manner;
+	struct step_trace trace;
+	struct visit *visits;
+	uint32_t visit_count;
+};
+
+static struct arena arena;
+static struct report *report;
+static uint64_t losses; /* told by the logs */
+static char work[48];
+static pid_t suite;
+
+/* ---- the end ---- */
+
+static void remove_tree(const char *path)
+{
+	char entry[PATH_MAX];
+	struct dirent *item;
+	DIR *directory = opendir(path);
+
+	while (directory && (item = readdir(directory))) {
+		if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0)
+			continue;
+		(void)snprintf(entry, sizeof(entry), "%s/%s", path, item->d_name);
+		if (unlink(entry) < 0)
+			remove_tree(entry);
+	}
+	if (directory)
+		closedir(directory);
+	(void)rmdir(path);
+}
+
+static void remove_rings(void)
+{
+	char prefix[NAME_SIZE + 8], path[PATH_MAX];
+	DIR *directory = opendir(segment_directory());
+	struct dirent *item;
+
+	(void)snprintf(prefix, sizeof(prefix), "shmlog.crash-producer.%d.", (int)suite);
+	while (directory && (item = readdir(directory))) {
+		if (strncmp(item->d_name, prefix, strlen(prefix)) != 0)
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/%s", segment_directory(), item->d_name);
+		(void)unlink(path);
+	}
+	if (directory)
+		closedir(directory);
+}
+
+static void clean_up(void)
+{
+	if (getpid() != suite)
+		return;
+	if (arena.writer > 0)
+		(void)kill(arena.writer, SIGKILL);
+	remove_rings();
+	remove_tree(work);
+}
+
+static void interrupted(int signal_no)
+{
+	if (signal_no == SIGALRM)
+		violated("nothing has moved for %d s", STALLED_S);
+	clean_up();
+	_exit(signal_no == SIGALRM ? 1 : 128 + signal_no);
+}
+
+/* ---- the writer ---- */
+
+static void stop_writer(void)
+{
+	int status;
+
+	(void)kill(arena.writer, SIGSTOP);
+	if (waitpid(arena.writer, &status, WUNTRACED) != arena.writer || !WIFSTOPPED(status)) {
+		violated("the writer has ended");
+		exit(1);
+	}
+}
+
+static void continue_writer(void *nothing)
+{
+	(void)nothing;
+	(void)kill(arena.writer, SIGCONT);
+}
+
+/* ---- arenas ---- */
+
+static void run_ctl(const char *command, const char *argument)
+{
+	const char *const argv[] = { "shmlog-ctl", command, arena.ring, argument, NULL };
+
+	if (program_run(argv, NULL, WAIT_MS) != 0)
+		violated("shmlog-ctl %s failed", command);
+}
+
+static struct shmlog *attach(const char *ring, const char *name, int create)
+{
+	struct shmlog_options options = SHMLOG_OPTIONS_INIT;
+	struct shmlog *log;
+
+	options.name = name;
+	options.create = create;
+	options.lane_size = LANE_SIZE;
+	options.lanes = create ? 2 : 0;
+	if (shmlog_attach(ring, &options, &log) < 0) {
+		violated("attach: %s", shmlog_reason());
+		exit(1);
+	}
+	return log;
+}
+
+static struct span *add_span(const char *name, unsigned producer)
+{
+	struct span *span = &arena.spans[arena.span_count++];
+
+	*span = (struct span){ .producer = producer };
+	(void)snprintf(span->name, sizeof(span->name), "%s", name);
+	span->first = journal_next(arena.journal, producer);
+	return span;
+}
+
+static void arena_open(const struct scenario *scenario)
+{
+	static unsigned number;
+	static const char *const options[] = { "--sync", "none", "--roll-age", "1h", NULL };
+	char errors[64];
+	struct shmlog_options ring = SHMLOG_OPTIONS_INIT;
+	struct shmlog *maker;
+
+	arena = (struct arena){ 0 };
+	(void)snprintf(arena.ring, sizeof(arena.ring), "crash-producer.%d.%u", (int)suite, ++number);
+	(void)snprintf(arena.directory, sizeof(arena.directory), "%s/%u", work, number);
+	(void)snprintf(errors, sizeof(errors), "%s/errors", work);
+	ring.create = 1;
+	ring.lane_size = LANE_SIZE;
+	ring.lanes = scenario->traits & LANE0 ? 1 : OWN_LANES;
+	if (shmlog_attach(arena.ring, &ring, &maker) < 0)
+		broken("attach: %s", shmlog_reason());
+	shmlog_detach(&maker);
+	arena.writer = program_start_writer(arena.ring, arena.directory, options, errors);
+	if (arena.writer == 0)
+		broken("the writer does not start: see its words in %s", errors);
+	arena.journal = journal_create(NULL, PRODUCERS, RECORDS_MAX);
+	(void)add_span("neighbour", BY_NEIGHBOUR);
+	if (scenario->traits & LEVEL_INFO)
+		run_ctl("level", "info");
+	arena.neighbour = attach(arena.ring, "neighbour", 0);
+	if (shmlog_bind(arena.neighbour) < 0)
+		broken("bind: the ring is fresh");
+}
+
+/* ---- everything that was held can be had again ---- */
+
+/* In a child: handles until none binds. Those that count hold what they should. */
+static unsigned bind_all(unsigned own_lanes)
+{
+	struct shmlog_stats stats = { .size = sizeof(stats) };
+	struct shmlog *log;
+	unsigned bound = 0;
+
+	for (unsigned i = 0; i < HANDLES; i++) {
+		if (shmlog_attach(arena.ring, NULL, &log) < 0 || shmlog_bind(log) < 0)
+			break;
+		if (shmlog_get_stats(log, &stats) < 0 || stats.lanes != own_lanes)
+			break;
+		bound++;
+	}
+	return bound;
+}
+
+/* Children, as many as needed, each with its handles; they hold them until all are counted. */
+static unsigned count_bindable(unsigned wanted, unsigned own_lanes)
+{
+	pid_t children[OWNERS / HANDLES + 1];
+	unsigned bound = 0, count = 0;
+	int ends[2], status;
+
+	if (pipe(ends) < 0)
+		broken("pipe: %s", strerror(errno));
+	for (unsigned left = wanted; left > 0; left -= left < HANDLES ? left : HANDLES) {
+		unsigned mine;
+
+		children[count] = fork();
+		if (children[count] == 0) {
+			shmlog_detach(&arena.neighbour); /* a handle's place in the child */
+			mine = bind_all(own_lanes);
+			if (write(ends[1], &mine, sizeof(mine)) != sizeof(mine))
+				_exit(1);
+			for (;;)
+				pause();
+		}
+		if (children[count++] < 0 || read(ends[0], &mine, sizeof(mine)) != sizeof(mine))
+			broken("a child that binds: %s", strerror(errno));
+		bound += mine;
+	}
+	while (count > 0) {
+		(void)kill(children[--count], SIGKILL);
+		(void)waitpid(children[count], &status, 0);
+	}
+	close(ends[0]);
+	close(ends[1]);
+	return bound;
+}
+
+static void check_nothing_leaked(const struct scenario *scenario)
+{
+	const bool shared = scenario->traits & LANE0;
+	const unsigned wanted = shared ? OWNERS - 1 : OWN_LANES - 2;
+	const unsigned bound = count_bindable(wanted, shared ? 0 : 1);
+
+	if (bound < wanted)
+		violated("%u of %u %s can be bound after the sweep", bound, wanted,
+			 shared ? "owner ids" : "lanes");
+}
+
+/* ---- the check of an arena ---- */
+
+static void arena_check(struct sweep *sweep, uint32_t from)
+{
+	struct oracle oracle = { .journal = arena.journal,
+				 .directory = arena.directory,
+				 .spans = arena.spans,
+				 .span_count = arena.span_count };
+	bool *found[PRODUCERS] = { 0 };
+
+	for (unsigned producer = 0; producer < PRODUCERS; producer++)
+		found[producer] = calloc(RECORDS_MAX, sizeof(bool));
+	if (!found[PRODUCERS - 1])
+		broken("out of memory");
+	oracle_check(&oracle, found);
+	losses += oracle.losses;
+	for (uint32_t i = from; i < sweep->visit_count; i++) {
+		struct visit *visit = &sweep->visits[i];
+
+		visit->is_found = found[visit->producer][visit->serial];
+	}
+	for (unsigned producer = 0; producer < PRODUCERS; producer++)
+		free(found[producer]);
+}
+
+static void arena_close(struct sweep *sweep, uint32_t from)
+{
+	const uint64_t before = violations();
+	int status;
+
+	alarm(STALLED_S);
+	arena.spans[0].end = journal_next(arena.journal, BY_NEIGHBOUR);
+	check_nothing_leaked(sweep->scenario);
+	run_ctl("flush", NULL);
+	arena_check(sweep, from);
+	if (violations() != before)
+		fprintf(stderr, "    in %s, %s, boundaries %u to %u\n", sweep->scenario->name,
+			manner_names[sweep->manner], sweep->visits[from].k,
+			sweep->visits[sweep->visit_count - 1].k);
+	shmlog_detach(&arena.neighbour);
+	(void)kill(arena.writer, SIGTERM);
+	status = program_wait(arena.writer, WAIT_MS);
+	if (status != 0)
+		violated("the writer ended with %d", status);
+	arena.writer = 0;
+	journal_destroy(arena.journal);
+	remove_rings();
+	remove_tree(arena.directory);
+	alarm(0);
+}
+
+/* ---- one boundary ---- */
+
+static void complained(const char *who, int status)
+{
+	violated("%s has ended (status %x): %s", who, (unsigned)status, report->complaint);
+}
+
+static struct victim make_victim(const char *kind)
+{
+	struct victim victim = { .ring = arena.ring,
+				 .journal = arena.journal,
+				 .writer = arena.writer,
+				 .report = report };
+
+	(void)snprintf(victim.name, sizeof(victim.name), "%s%u", kind, arena.span_count);
+	*report = (struct report){ 0 };
+	return victim;
+}
+
+static void neighbour_pushes(int64_t timeout_ns)
+{
+	const int r = journal_push(arena.journal, arena.neighbour, BY_NEIGHBOUR, timeout_ns);
+
+	if (r < 0 && !(r == -EAGAIN && timeout_ns == 0))
+		violated("a neighbour's push: %s", shmlog_strerror(r));
+}
+
+static void neighbour_syncs(void)
+{
+	const int r = shmlog_sync(arena.neighbour, SHMLOG_SYNC_WRITTEN, DEADLINE_NS);
+
+	if (r < 0)
+		violated("a neighbour's sync: %s", shmlog_strerror(r));
+}
+
+/* While somebody is stopped: in another lane nothing is felt; in the same lane pushes go on, up to
+ * a full lane. */
+static void live_beside(const struct scenario *scenario, uint32_t k)
+{
+	const bool shared = scenario->traits & LANE0;
+	const int pushes = !shared ? 3 : k % 16 == 0 ? LANE_BLOCKS + 10 : 5;
+
+	for (int i = 0; i < pushes; i++)
+		neighbour_pushes(shared ? 0 : DEADLINE_NS);
+	if (!shared)
+		neighbour_syncs();
+}
+
+/* A ring is made whole or not at all, and whoever comes next has one. */
+static void check_made_ring(const struct victim *victim, bool to_remove)
+{
+	struct shmlog_options plain = SHMLOG_OPTIONS_INIT;
+	char name[NAME_SIZE], path[PATH_MAX];
+	struct shmlog *log;
+	int r;
+
+	scenario_ring_name(victim, name);
+	r = shmlog_attach(name, &plain, &log);
+	if (r == 0)
+		shmlog_detach(&log);
+	else if (r != -ENOENT)
+		violated("a ring that was being made: %s", shmlog_reason());
+	log = attach(name, "next", 1);
+	r = shmlog_try_push(log, "x", 1);
+	if (r < 0)
+		violated("a push into a ring that was being made: %s", shmlog_strerror(r));
+	shmlog_detach(&log);
+	(void)snprintf(path, sizeof(path), "%s/shmlog.%s", segment_directory(), name);
+	if (to_remove && unlink(path) < 0)
+		violated("a ring that was made is not there");
+}
+
+static void stop_and_go_on(const struct sweep *sweep, const struct victim *victim, pid_t child,
+			   uint32_t k)
+{
+	int status;
+
+	step_stop(child);
+	continue_writer(NULL);
+	live_beside(sweep->scenario, k);
+	if (sweep->scenario->traits & MAKES_RING)
+		check_made_ring(victim, false);
+	(void)kill(child, SIGCONT);
+	status = program_wait(child, WAIT_MS);
+	if (status != 0)
+		complained("who was stopped", status);
+}
+
+/* The writer stands still from before the death until the successor lets it go on. */
+static void kill_and_succeed(const struct sweep *sweep, pid_t child)
+{
+	struct victim successor;
+	struct span *span;
+	int status;
+	pid_t pid;
+
+	if (!(sweep->scenario->traits & WRITER_STOPPED))
+		stop_writer();
+	step_kill(child);
+	successor = make_victim("s");
+	span = add_span(successor.name, BY_SUCCESSOR);
+	pid = fork();
+	if (pid < 0)
+		broken("fork: %s", strerror(errno));
+	if (pid == 0)
+		scenario_succeed(sweep->scenario, &successor);
+	status = program_wait(pid, 2 * WAIT_MS);
+	continue_writer(NULL);
+	if (status != 0)
+		complained("a successor", status);
+	span->end = journal_next(arena.journal, BY_SUCCESSOR);
+}
+
+static pid_t start_victim(const struct scenario *scenario, struct victim *victim)
+{
+	int status;
+	pid_t child;
+
+	if (scenario->traits & WRITER_STOPPED)
+		stop_writer();
+	child = fork();
+	if (child < 0)
+		broken("fork: %s", strerror(errno));
+	if (child == 0)
+		scenario_run(scenario, victim);
+	if (step_await(child, &status))
+		return child;
+	complained("a victim", status);
+	continue_writer(NULL);
+	return 0;
+}
+
+static step_unblock *unblock_of(const struct scenario *scenario)
+{
+	return scenario->traits & WAITS ? continue_writer : NULL;
+}
+
+static void end_victim(const struct sweep *sweep, const struct victim *victim, pid_t child,
+		       uint32_t k)
+{
+	switch (sweep->manner) {
+	case KILLED:
+		step_kill(child);
+		continue_writer(NULL);
+		break;
+	case REUSED:
+		kill_and_succeed(sweep, child);
+		break;
+	default:
+		stop_and_go_on(sweep, victim, child, k);
+	}
+	if (sweep->scenario->traits & MAKES_RING)
+		check_made_ring(victim, true);
+}
+
+/* A victim goes to boundary @k; @record: to its end, step by step. */
+static void visit_boundary(struct sweep *sweep, uint32_t k, bool record)
+{
+	struct visit *visit = &sweep->visits[sweep->visit_count];
+	const struct scenario *scenario = sweep->scenario;
+	struct victim victim = make_victim("v");
+	struct span *span = add_span(victim.name, BY_VICTIM);
+	const pid_t child = start_victim(scenario, &victim);
+
+	alarm(STALLED_S);
+	span->end = journal_next(arena.journal, BY_VICTIM);
+	if (child == 0)
+		return;
+	*visit = (struct visit){ .k = k, .producer = report->producer, .serial = report->serial };
+	visit->end = record ? step_record(child, &sweep->trace, unblock_of(scenario), NULL)
+			    : step_go(child, &sweep->trace, k, unblock_of(scenario), NULL);
+	if (visit->end == STEP_DIED) {
+		complained("a victim in its operation", 0);
+		continue_writer(NULL);
+		return;
+	}
+	sweep->visit_count++;
+	neighbour_pushes(0);
+	end_victim(sweep, &victim, child, k);
+	neighbour_pushes(DEADLINE_NS);
+	neighbour_syncs();
+	span->end = journal_next(arena.journal, BY_VICTIM);
+}
+
+/* ---- a sweep ---- */
+
+/* A record that was operated on is in the log from one boundary on, and not before. Only where the
+ * run was the recorded one does a boundary say how far it had come. */
+static void check_settled(const struct sweep *sweep)
+{
+	const struct visit *first = NULL;
+
+	for (uint32_t i = 0; i < sweep->visit_count; i++) {
+		const struct visit *visit = &sweep->visits[i];
+
+		if (visit->end != STEP_ARRIVED)
+			continue;
+		if (visit->is_found && !first)
+			first = visit;
+		if (!visit->is_found && first)
+			violated("%s, %s: a record is in the log if its producer dies at boundary "
+				 "%" PRIu32 ", and not if it dies later, at %" PRIu32,
+				 sweep->scenario->name, manner_names[sweep->manner], first->k,
+				 visit->k);
+	}
+}
+
+static void sweep_boundaries(struct sweep *sweep, const uint32_t *ks, uint32_t count)
+{
+	for (uint32_t i = 0; i < count && violations() < TOLD_BREACHES;) {
+		const uint32_t from = sweep->visit_count;
+
+		arena_open(sweep->scenario);
+		for (uint32_t in_arena = 0; i < count && in_arena < BOUNDARIES_A_RING;
+		     in_arena++, i++) {
+			const uint64_t before = violations();
+
+			visit_boundary(sweep, ks[i], false);
+			if (violations() != before)
+				fprintf(stderr, "    in %s, %s, boundary %u at %#" PRIx64 "\n",
+					sweep->scenario->name, manner_names[sweep->manner], ks[i],
+					ks[i] < sweep->trace.count ? sweep->trace.at[ks[i]] : 0);
+			if (violations() >= TOLD_BREACHES)
+				break;
+		}
+		arena_close(sweep, from);
+	}
+	if (sweep->scenario->traits & RECORD_SETTLES && sweep->manner != STOPPED)
+		check_settled(sweep);
+}
+
+static void record(struct sweep *sweep)
+{
+	struct visit visits[2];
+
+	sweep->visits = visits;
+	arena_open(sweep->scenario);
+	visit_boundary(sweep, 0, true);
+	step_trace_free(&sweep->trace); /* the second one finds what is there once and for all */
+	visit_boundary(sweep, 0, true);
+	arena_close(sweep, 0);
+	sweep->visits = NULL;
+	sweep->visit_count = 0;
+}
+
+/* Which boundaries: all; or the share: each instruction once, and every so manyth boundary. */
+static uint32_t choose(const struct step_trace *trace, uint32_t *ks)
+{
+	const bool full = getenv("FULL") && *getenv("FULL");
+	const uint32_t stride = trace->count / 100 + 1;
+	uint32_t count = 0;
+
+	for (uint32_t k = 0; k <= trace->count; k++)
+		if (full || k % stride == 0 || (k < 600 && trace->anchor[k] == k) || k == trace->count)
+			ks[count++] = k;
+	return count;
+}
+
+static uint64_t run_scenario(const struct scenario *scenario, const char *manner,
+			     const char *boundary, uint64_t totals[MANNERS])
+{
+	struct sweep sweep = { .scenario = scenario };
+	uint64_t counts[MANNERS] = { 0 };
+	uint32_t count = 1;
+	uint32_t *ks;
+
+	record(&sweep);
+	ks = calloc(sweep.trace.count + 1, sizeof(*ks));
+	sweep.visits = calloc(sweep.trace.count + 1, sizeof(*sweep.visits));
+	if (!ks || !sweep.visits)
+		broken("out of memory");
+	if (boundary)
+		ks[0] = (uint32_t)atoi(boundary);
+	else
+		count = choose(&sweep.trace, ks);
+	for (sweep.manner = 0; sweep.manner < MANNERS; sweep.manner++) {
+		if (manner && strcmp(manner, manner_names[sweep.manner]) != 0)
+			continue;
+		sweep.visit_count = 0;
+		sweep_boundaries(&sweep, ks, count);
+		counts[sweep.manner] = sweep.visit_count;
+		totals[sweep.manner] += sweep.visit_count;
+	}
+	printf("  %-13s %6u instructions; boundaries: %5" PRIu64 " killed, %5" PRIu64
+	       " reused, %5" PRIu64 " stopped\n",
+	       scenario->name, sweep.trace.count, counts[KILLED], counts[REUSED], counts[STOPPED]);
+	fflush(stdout);
+	free(ks);
+	free(sweep.visits);
+	step_trace_free(&sweep.trace);
+	return violations();
+}
+
+static void set_up(void)
+{
+	const struct sigaction action = { .sa_handler = interrupted };
+
+	suite = getpid();
+	(void)snprintf(work, sizeof(work), "/tmp/shmlog-crash-producer.XXXXXX");
+	if (!mkdtemp(work))
+		broken("%s: %s", work, strerror(errno));
+	report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (report == MAP_FAILED)
+		broken("mmap: %s", strerror(errno));
+	(void)atexit(clean_up);
+	(void)sigaction(SIGALRM, &action, NULL);
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	const char *wanted = argc > 1 && *argv[1] ? argv[1] : NULL;
+	const char *manner = argc > 2 && *argv[2] ? argv[2] : NULL;
+	const char *boundary = argc > 3 && *argv[3] ? argv[3] : NULL;
+	uint64_t totals[MANNERS] = { 0 };
+	unsigned run = 0;
+	const char *why;
+
+	if (!step_is_possible(&why)) {
+		printf("SKIPPED: crash-producer: %s\n", why);
+		return 0;
+	}
+	set_up();
+	for (unsigned i = 0; i < scenario_count; i++) {
+		if (wanted && strcmp(wanted, scenarios[i].name) != 0)
+			continue;
+		run++;
+		if (run_scenario(&scenarios[i], manner, boundary, totals) >= TOLD_BREACHES)
+			break;
+	}
+	if (run == 0)
+		broken("no scenario \"%s\"", wanted);
+	printf("crash-producer: %u operations; boundaries: %" PRIu64 " killed, %" PRIu64
+	       " killed and reused, %" PRIu64 " stopped; %" PRIu64 " losses, all in their places; "
+	       "violations: %" PRIu64 "\n",
+	       run, totals[KILLED], totals[REUSED], totals[STOPPED], losses, violations());
+	return violations() != 0;
+}

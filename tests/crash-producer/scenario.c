@@ -149,18 +149,21 @@ static void skip_blocks(struct victim *victim, uint64_t blocks)
 {
 	struct shmlog_claim claim;
 
-	if (try_claim(victim, blocks * 64 - sizeof(struct record_header), &claim) == 0)
+	if (try_claim(victim, blocks * BLOCK_SIZE - sizeof(struct record_header), &claim) == 0)
 		expect(victim, "abort", shmlog_abort(victim->log, &claim), 0);
 }
 
-/* An own lane's next record begins LAP_DISTANCE blocks before the lane's end. */
+/* An own lane's next record begins LAP_DISTANCE blocks before the lane's end. To ask takes a block,
+ * too. */
 static void go_to_own_end(struct victim *victim)
 {
-	const uint64_t most = record_blocks(shmlog_record_max(victim->log));
+	const uint64_t most =
+		(shmlog_record_max(victim->log) + sizeof(struct record_header)) / BLOCK_SIZE;
 	uint64_t to_go;
 
 	while ((to_go = LANE_BLOCKS - LAP_DISTANCE - own_position(victim) % LANE_BLOCKS) > 0) {
-		skip_blocks(victim, min_u64(to_go, most));
+		if (to_go > 1)
+			skip_blocks(victim, min_u64(to_go - 1, most));
 		sync_now(victim);
 	}
 }
@@ -187,7 +190,7 @@ static void go_to_shared_end(struct victim *victim)
 	do {
 		to_go = LANE_BLOCKS - LAP_DISTANCE - shared_position(victim) % LANE_BLOCKS;
 		for (uint64_t i = 0; i < to_go / 3 && i < LANE_BLOCKS / 8; i++)
-			push_now(victim, LONG_SIZE);
+			(void)journal_push(victim->journal, victim->log, BY_VICTIM, DEADLINE_NS);
 		if (to_go < 3)
 			for (uint64_t i = 0; i < to_go; i++)
 				push_now(victim, SHORT_SIZE);
@@ -195,23 +198,18 @@ static void go_to_shared_end(struct victim *victim)
 	} while (to_go > 0);
 }
 
-/* Nothing more fits into our lane. In lane 0 by records, else by claims that are given up. */
-static void fill_own(struct victim *victim)
+/* Nothing that is long fits any more. */
+static void fill(struct victim *victim)
 {
-	struct shmlog_claim claim;
+	int r;
 
-	for (size_t size = shmlog_record_max(victim->log);; size /= 2) {
-		while (try_claim(victim, size, &claim) == 0)
-			expect(victim, "abort", shmlog_abort(victim->log, &claim), 0);
-		if (size == 0)
-			return;
-	}
-}
-
-static void fill_shared(struct victim *victim)
-{
 	while (journal_push(victim->journal, victim->log, BY_VICTIM, 0) == 0)
 		;
+	do {
+		prepare(victim, RECORDS_PREPARED - 1, BY_VICTIM, LONG_SIZE);
+		r = push(victim, RECORDS_PREPARED - 1);
+		note(victim, RECORDS_PREPARED - 1, r);
+	} while (r == 0);
 }
 
 /* ---- preparations ---- */
@@ -261,19 +259,13 @@ static void prepare_full(struct victim *victim)
 	prepare(victim, 1, BY_CLAIM, SHORT_SIZE);
 	expect(victim, "claim", shmlog_claim(victim->log, SHMLOG_INFO, SHORT_SIZE, &victim->claim),
 	       0);
-	for (;;) { /* by records: only one claim may be open */
-		prepare(victim, 0, BY_VICTIM, LONG_SIZE);
-		if (push(victim, 0) != 0)
-			break;
-		note(victim, 0, 0);
-	}
-	note(victim, 0, -EAGAIN);
+	fill(victim);
 	prepare(victim, 0, BY_VICTIM, LONG_SIZE);
 }
 
-static void prepare_shared_full(struct victim *victim)
+static void prepare_filled(struct victim *victim)
 {
-	fill_shared(victim);
+	fill(victim);
 	prepare(victim, 0, BY_VICTIM, LONG_SIZE);
 }
 
@@ -290,22 +282,10 @@ static void prepare_gap(struct victim *victim)
 
 static void prepare_shared_gap(struct victim *victim)
 {
-	fill_shared(victim);
+	fill(victim);
 	(void)kill(victim->writer, SIGCONT);
 	sync_now(victim);
 	prepare(victim, 0, BY_VICTIM, SHORT_SIZE);
-}
-
-static void prepare_wait(struct victim *victim)
-{
-	fill_own(victim);
-	prepare(victim, 0, BY_VICTIM, SHORT_SIZE);
-}
-
-static void prepare_shared_wait(struct victim *victim)
-{
-	fill_shared(victim);
-	prepare(victim, 0, BY_VICTIM, LONG_SIZE);
 }
 
 static void prepare_claim(struct victim *victim)
@@ -464,7 +444,7 @@ const struct scenario scenarios[] = {
 	{ "wrap", RECORD_SETTLES, prepare_wrap, operate_push },
 	{ "shared-wrap", LANE0 | RECORD_SETTLES, prepare_shared_wrap, operate_push },
 	{ "full", 0, prepare_full, operate_push },
-	{ "shared-full", LANE0 | WRITER_STOPPED, prepare_shared_full, operate_push },
+	{ "shared-full", LANE0 | WRITER_STOPPED, prepare_filled, operate_push },
 	{ "gap", RECORD_SETTLES, prepare_gap, operate_push },
 	{ "shared-gap", LANE0 | WRITER_STOPPED | RECORD_SETTLES, prepare_shared_gap, operate_push },
 	{ "size", 0, prepare_short, operate_size },
@@ -478,8 +458,8 @@ const struct scenario scenarios[] = {
 	{ "shared-detach", LANE0, prepare_open, operate_detach },
 	{ "unbind", 0, prepare_open, operate_unbind },
 	{ "rebind", RECORD_SETTLES, prepare_left, operate_push },
-	{ "wait", WRITER_STOPPED | WAITS, prepare_wait, operate_wait },
-	{ "shared-wait", LANE0 | WRITER_STOPPED | WAITS, prepare_shared_wait, operate_wait },
+	{ "wait", WRITER_STOPPED | WAITS, prepare_filled, operate_wait },
+	{ "shared-wait", LANE0 | WRITER_STOPPED | WAITS, prepare_filled, operate_wait },
 	{ "sync", 0, prepare_sync, operate_sync },
 	{ "first", 0, prepare_first, operate_push },
 	{ "shared-first", LANE0, prepare_first, operate_push },
@@ -508,7 +488,8 @@ void scenario_succeed(const struct scenario *scenario, struct victim *successor)
 	int r;
 
 	successor->log = scenario_attach(successor);
-	(void)journal_push(successor->journal, successor->log, BY_SUCCESSOR, 0);
+	if (shmlog_bind(successor->log) == 0) /* not where lane 0 is full */
+		(void)journal_push(successor->journal, successor->log, BY_SUCCESSOR, 0);
 	(void)kill(successor->writer, SIGCONT);
 	r = journal_push(successor->journal, successor->log, BY_SUCCESSOR, DEADLINE_NS);
 	expect(successor, "the successor's push", r, 0);

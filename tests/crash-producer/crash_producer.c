@@ -37,6 +37,7 @@ enum manner { KILLED, REUSED, STOPPED, MANNERS };
 static const char *const manner_names[] = { "killed", "reused", "stopped" };
 
 enum {
+	SHARE = 250, /* boundaries of one operation and manner, unless FULL */
 	BOUNDARIES_A_RING = 300,
 	RECORDS_MAX = 4 * 1024 * 1024,
 	OWN_LANES = 4, /* 0, the neighbour's, the victim's, and one more for who takes two */
@@ -81,6 +82,7 @@ static struct report *report;
 static uint64_t losses; /* told by the logs */
 static char work[48];
 static pid_t suite;
+static bool is_full;
 
 /* ---- the end ---- */
 
@@ -201,7 +203,8 @@ static void arena_open(const struct scenario *scenario)
 	struct shmlog *maker;
 
 	arena = (struct arena){ 0 };
-	(void)snprintf(arena.ring, sizeof(arena.ring), "crash-producer.%d.%u", (int)suite, ++number);
+	(void)snprintf(arena.ring, sizeof(arena.ring), "crash-producer.%d.%u", (int)suite,
+		       ++number);
 	(void)snprintf(arena.directory, sizeof(arena.directory), "%s/%u", work, number);
 	(void)snprintf(errors, sizeof(errors), "%s/errors", work);
 	ring.create = 1;
@@ -596,16 +599,23 @@ static void record(struct sweep *sweep)
 	sweep->visit_count = 0;
 }
 
-/* Which boundaries: all; or the share: each instruction once, and every so manyth boundary. */
+/* Which boundaries: all; or the share, evenly: of short operations all, of long ones those before
+ * an instruction that was not executed before. */
 static uint32_t choose(const struct step_trace *trace, uint32_t *ks)
 {
-	const bool full = getenv("FULL") && *getenv("FULL");
-	const uint32_t stride = trace->count / 100 + 1;
-	uint32_t count = 0;
+	const bool all = is_full || trace->count <= SHARE;
+	uint32_t news = 0, seen = 0, count = 0;
 
-	for (uint32_t k = 0; k <= trace->count; k++)
-		if (full || k % stride == 0 || (k < 600 && trace->anchor[k] == k) || k == trace->count)
+	for (uint32_t k = 0; k < trace->count; k++)
+		news += trace->anchor[k] == k;
+	for (uint32_t k = 0; k <= trace->count; k++) {
+		const bool is_new = k < trace->count && trace->anchor[k] == k;
+		const bool is_due = is_new && seen * SHARE / news != (seen + 1) * SHARE / news;
+
+		seen += is_new;
+		if (all || is_due || k == trace->count)
 			ks[count++] = k;
+	}
 	return count;
 }
 
@@ -648,6 +658,9 @@ static void set_up(void)
 {
 	const struct sigaction action = { .sa_handler = interrupted };
 
+	const char *full = getenv("FULL");
+
+	is_full = full && *full;
 	suite = getpid();
 	(void)snprintf(work, sizeof(work), "/tmp/shmlog-crash-producer.XXXXXX");
 	if (!mkdtemp(work))

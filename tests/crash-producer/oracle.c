@@ -51,7 +51,7 @@ static struct span *find_span(const struct oracle *oracle, const char *line)
 }
 
 /* The next record of @span that is there has this serial, or there is none before it. */
-static void close_gap(const struct oracle *oracle, struct span *span, uint32_t serial)
+static void close_gap(struct oracle *oracle, struct span *span, uint32_t serial)
 {
 	uint64_t dropped = 0, tried = 0;
 
@@ -61,7 +61,10 @@ static void close_gap(const struct oracle *oracle, struct span *span, uint32_t s
 		dropped += state == JOURNAL_DROPPED;
 		tried += state == JOURNAL_TRIED;
 	}
-	if (span->lost < dropped || span->lost > dropped + tried)
+	if (!span->is_known) {
+		oracle->unknown_dropped += dropped;
+		oracle->unknown_tried += tried;
+	} else if (span->lost < dropped || span->lost > dropped + tried)
 		violated("%s: %" PRIu64 " records marked as lost between %u.%" PRIu32
 			 " and %u.%" PRIu32 ", where %" PRIu64 " were (and %" PRIu64
 			 " may have been)",
@@ -78,6 +81,8 @@ static void take_loss(struct oracle *oracle, struct span *span, const char *line
 	oracle->losses += lost;
 	if (span)
 		span->lost += lost;
+	else if (strncmp(value_of(line, "source"), "\"\"", 2) == 0)
+		oracle->unbound += lost;
 	else
 		violated("losses of nobody: %.150s", line);
 }
@@ -113,10 +118,13 @@ static void check_losses(struct oracle *oracle, bool *found[PRODUCERS])
 	for (unsigned i = 0; i < oracle->span_count; i++) {
 		oracle->spans[i].next = oracle->spans[i].first;
 		oracle->spans[i].lost = 0;
+		oracle->spans[i].is_known = false;
 	}
 	while (getline(&line, &room, records) > 0) {
 		struct span *span = find_span(oracle, line);
 
+		if (span)
+			span->is_known = true;
 		if (value_of(line, "lost"))
 			take_loss(oracle, span, line);
 		else if (value_of(line, "message"))
@@ -128,6 +136,11 @@ static void check_losses(struct oracle *oracle, bool *found[PRODUCERS])
 		violated("shmlog-cat -o json ended with %d", status);
 	for (unsigned i = 0; i < oracle->span_count; i++)
 		close_gap(oracle, &oracle->spans[i], oracle->spans[i].end);
+	if (oracle->unbound < oracle->unknown_dropped ||
+	    oracle->unbound > oracle->unknown_dropped + oracle->unknown_tried)
+		violated("%" PRIu64 " losses of nobody, where %" PRIu64 " were (and %" PRIu64
+			 " may have been)",
+			 oracle->unbound, oracle->unknown_dropped, oracle->unknown_tried);
 }
 
 void oracle_check(struct oracle *oracle, bool *found[PRODUCERS])

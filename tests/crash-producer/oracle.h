@@ -18,6 +18,7 @@ struct span {
 	uint32_t end;
 	uint32_t next; /* behind what was found of it */
 	uint64_t lost; /* told since then             */
+	bool is_known; /* the log names it            */
 };
 
 struct oracle {
@@ -25,13 +26,16 @@ struct oracle {
 	const char *directory;
 	struct span *spans;
 	unsigned span_count;
-	uint64_t losses; /* that the log tells, found by the check */
+	uint64_t losses;  /* that the log tells, found by the check                */
+	uint64_t unbound; /* of those, of nobody: who could not even say who he is */
+	uint64_t unknown_dropped, unknown_tried; /* by sources that the log does not name */
 };
 
 /*
  * Every record once and whole, nothing else; and between two records of a source that are there,
  * the log tells exactly as many lost as were refused there (or, of those whose push did not
- * return, may have been). Breaches are told by violated().
+ * return, may have been). Losses of a source that could not bind, because lane 0 was full, bear no
+ * name; their sum is known. Breaches are told by violated().
  * @found: if not NULL, of BY_VICTIM and BY_CLAIM: is the record in the log? One flag a serial.
  */
 void oracle_check(struct oracle *oracle, bool *found[PRODUCERS]);

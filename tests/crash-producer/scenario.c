@@ -80,6 +80,14 @@ static void note(struct victim *victim, unsigned i, int r)
 		     r == 0 ? JOURNAL_PUBLISHED : JOURNAL_DROPPED);
 }
 
+/* A loss that the library counts when a claim of lane 0 finds no room at its commit. */
+static void note_lost_commit(struct victim *victim)
+{
+	const uint32_t serial = journal_next(victim->journal, BY_VICTIM);
+
+	journal_note(victim->journal, BY_VICTIM, serial, JOURNAL_DROPPED);
+}
+
 static int push_at(struct victim *victim, unsigned i, int level)
 {
 	const struct prepared *record = &victim->records[i];
@@ -360,13 +368,17 @@ static void operate_size(struct victim *victim)
 static void operate_claim(struct victim *victim)
 {
 	const struct prepared *record = &victim->records[0];
+	int r;
 
 	if (shmlog_claim(victim->log, SHMLOG_INFO, LONG_SIZE + 100, &victim->claim) < 0)
 		return;
 	note(victim, 1, push(victim, 1));
 	memcpy(victim->claim.data, record->text, record->size);
 	note(victim, 2, push(victim, 2));
-	note(victim, 0, shmlog_commit(victim->log, &victim->claim, record->size));
+	r = shmlog_commit(victim->log, &victim->claim, record->size);
+	note(victim, 0, r);
+	if (r < 0)
+		note_lost_commit(victim);
 }
 
 static void operate_abort(struct victim *victim)

@@ -39,10 +39,10 @@ struct step_trace {
 typedef void step_unblock(void *argument);
 
 enum step_end {
-	STEP_ARRIVED,  /* at the boundary                                                  */
-	STEP_STRAYED,  /* so many steps were taken, but they led elsewhere                 */
-	STEP_LEFT,     /* the operation was over before                                    */
-	STEP_DIED,     /* so is the child; it is reaped                                    */
+	STEP_ARRIVED, /* at the boundary                                                  */
+	STEP_STRAYED, /* so many steps were taken, but they led elsewhere                 */
+	STEP_LEFT,    /* the operation was over before                                    */
+	STEP_DIED,    /* so is the child; it is reaped                                    */
 };
 
 /* A fresh child; true once it stands at its operation's first instruction, false: it has ended. */

@@ -152,9 +152,8 @@ static void stop_writer(void)
 	}
 }
 
-static void continue_writer(void *nothing)
+static void continue_writer(void)
 {
-	(void)nothing;
 	(void)kill(arena.writer, SIGCONT);
 }
 
@@ -432,7 +431,7 @@ static void stop_and_go_on(const struct sweep *sweep, const struct victim *victi
 	int status;
 
 	step_stop(child);
-	continue_writer(NULL);
+	continue_writer();
 	live_beside(sweep->scenario, k);
 	if (sweep->scenario->traits & MAKES_RING)
 		check_made_ring(victim, false);
@@ -461,7 +460,7 @@ static void kill_and_succeed(const struct sweep *sweep, pid_t child)
 	if (pid == 0)
 		scenario_succeed(sweep->scenario, &successor);
 	status = program_wait(pid, 2 * WAIT_MS);
-	continue_writer(NULL);
+	continue_writer();
 	if (status != 0)
 		complained("a successor", status);
 	span->end = journal_next(arena.journal, BY_SUCCESSOR);
@@ -482,13 +481,8 @@ static pid_t start_victim(const struct scenario *scenario, struct victim *victim
 	if (step_await(child, &status))
 		return child;
 	complained("a victim", status);
-	continue_writer(NULL);
+	continue_writer();
 	return 0;
-}
-
-static step_unblock *unblock_of(const struct scenario *scenario)
-{
-	return scenario->traits & WAITS ? continue_writer : NULL;
 }
 
 static void end_victim(const struct sweep *sweep, const struct victim *victim, pid_t child,
@@ -497,7 +491,7 @@ static void end_victim(const struct sweep *sweep, const struct victim *victim, p
 	switch (sweep->manner) {
 	case KILLED:
 		step_kill(child);
-		continue_writer(NULL);
+		continue_writer();
 		break;
 	case REUSED:
 		kill_and_succeed(sweep, child);
@@ -514,6 +508,8 @@ static void visit_boundary(struct sweep *sweep, uint32_t k, bool record)
 {
 	struct visit *visit = &sweep->visits[sweep->visit_count];
 	const struct scenario *scenario = sweep->scenario;
+	struct step_patience patience = { scenario->traits & WAITS ? continue_writer : NULL,
+					  false };
 	struct victim victim = make_victim("v");
 	struct span *span = add_span(victim.name, BY_VICTIM);
 	const pid_t child = start_victim(scenario, &victim);
@@ -523,11 +519,11 @@ static void visit_boundary(struct sweep *sweep, uint32_t k, bool record)
 	if (child == 0)
 		return;
 	*visit = (struct visit){ .k = k, .producer = report->producer, .serial = report->serial };
-	visit->end = record ? step_record(child, &sweep->trace, unblock_of(scenario), NULL)
-			    : step_go(child, &sweep->trace, k, unblock_of(scenario), NULL);
+	visit->end = record ? step_record(child, &sweep->trace, &patience)
+			    : step_go(child, &sweep->trace, k, &patience);
 	if (visit->end == STEP_DIED) {
 		complained("a victim in its operation", 0);
-		continue_writer(NULL);
+		continue_writer();
 		return;
 	}
 	sweep->visit_count++;

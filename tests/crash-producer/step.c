@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "program.h"
@@ -28,12 +29,12 @@
 enum {
 	STEPS_MAX = 4 * 1000 * 1000,
 	ANCHOR_WORTH = 12, /* steps that a breakpoint costs as much as */
+	NAP_US = 100,
+	PATIENCE_NAPS = 30,
 	TRAP_INSTRUCTION = 0xcc,
 	SYSCALL_INSTRUCTION = 0x050f,
 	FUTEX_FLAGS = FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME,
 };
-
-#define NO_STEP UINT32_MAX
 
 /* Shared with the child: step_leave() is to trap. */
 static bool *is_traced;
@@ -120,29 +121,67 @@ static void set_ip(pid_t child, uint64_t ip)
 		broken("ptrace(POKEUSER): %s", strerror(errno));
 }
 
-/* Go on by @request until the next trap; other signals are delivered. False: it has ended. */
-static bool run(pid_t child, enum __ptrace_request request, int *ret_status)
+static void end_patience(struct step_patience *patience)
 {
+	if (!patience->unblock || patience->is_over)
+		return;
+	patience->is_over = true;
+	patience->unblock();
+}
+
+/* A child in full run that has met no breakpoint for a while may wait for what we hold up. */
+static void wait_for_stop(pid_t child, struct step_patience *patience)
+{
+	const struct timespec nap = { .tv_nsec = NAP_US * 1000 };
+	siginfo_t info = { .si_pid = 0 };
+
+	for (int i = 0; i < PATIENCE_NAPS && patience->unblock && !patience->is_over; i++) {
+		if (waitid(P_PID, (id_t)child, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) < 0 ||
+		    info.si_pid == child)
+			return;
+		(void)nanosleep(&nap, NULL);
+	}
+	end_patience(patience);
+}
+
+/* Go on by @request until the next trap; other signals are delivered. False: it has ended. */
+static bool run(pid_t child, enum __ptrace_request request, struct step_patience *patience)
+{
+	int status;
 	long signal_no = 0;
 
 	for (;;) {
 		if (ptrace(request, child, NULL, signal_no) < 0)
 			broken("ptrace(%d): %s", (int)request, strerror(errno));
-		if (waitpid(child, ret_status, 0) != child)
+		if (request == PTRACE_CONT)
+			wait_for_stop(child, patience);
+		if (waitpid(child, &status, 0) != child)
 			broken("waitpid: %s", strerror(errno));
-		if (!WIFSTOPPED(*ret_status))
+		if (!WIFSTOPPED(status))
 			return false;
-		if (WSTOPSIG(*ret_status) == SIGTRAP)
+		if (WSTOPSIG(status) == SIGTRAP)
 			return true;
-		signal_no = WSTOPSIG(*ret_status);
+		signal_no = WSTOPSIG(status);
 	}
 }
 
-static bool step(pid_t child)
+static bool is_futex_wait(pid_t child, uint64_t ip)
 {
-	int status;
+	const long text = ptrace(PTRACE_PEEKTEXT, child, ip, NULL);
+	uint64_t operation;
 
-	return run(child, PTRACE_SINGLESTEP, &status);
+	if ((text & 0xffff) != SYSCALL_INSTRUCTION ||
+	    get_register(child, offsetof(struct user, regs.rax)) != SYS_futex)
+		return false;
+	operation = get_register(child, offsetof(struct user, regs.rsi)) & ~(uint64_t)FUTEX_FLAGS;
+	return operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET;
+}
+
+static bool step(pid_t child, struct step_patience *patience)
+{
+	if (patience->unblock && !patience->is_over && is_futex_wait(child, get_ip(child)))
+		end_patience(patience);
+	return run(child, PTRACE_SINGLESTEP, patience);
 }
 
 bool step_await(pid_t child, int *ret_status)
@@ -181,18 +220,6 @@ void step_stop(pid_t child)
 }
 
 /* ---- a recorded run ---- */
-
-static bool is_futex_wait(pid_t child, uint64_t ip)
-{
-	const long text = ptrace(PTRACE_PEEKTEXT, child, ip, NULL);
-	uint64_t operation;
-
-	if ((text & 0xffff) != SYSCALL_INSTRUCTION ||
-	    get_register(child, offsetof(struct user, regs.rax)) != SYS_futex)
-		return false;
-	operation = get_register(child, offsetof(struct user, regs.rsi)) & ~(uint64_t)FUTEX_FLAGS;
-	return operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET;
-}
 
 static void append(struct step_trace *trace, uint64_t ip)
 {
@@ -239,19 +266,14 @@ static void find_anchors(struct step_trace *trace)
 	}
 }
 
-enum step_end step_record(pid_t child, struct step_trace *ret, step_unblock *unblock,
-			  void *argument)
+enum step_end step_record(pid_t child, struct step_trace *ret, struct step_patience *patience)
 {
 	uint64_t ip;
 
-	*ret = (struct step_trace){ .wait = NO_STEP };
+	*ret = (struct step_trace){ 0 };
 	while ((ip = get_ip(child)) != leave_address()) {
-		if (unblock && ret->wait == NO_STEP && is_futex_wait(child, ip)) {
-			ret->wait = ret->count;
-			unblock(argument);
-		}
 		append(ret, ip);
-		if (!step(child))
+		if (!step(child, patience))
 			return STEP_DIED;
 	}
 	find_anchors(ret);
@@ -268,16 +290,15 @@ void step_trace_free(struct step_trace *trace)
 /* ---- to a boundary ---- */
 
 /* Run to a breakpoint at @ip. STEP_STRAYED: none can be set there. */
-static enum step_end run_to(pid_t child, uint64_t ip)
+static enum step_end run_to(pid_t child, uint64_t ip, struct step_patience *patience)
 {
-	int status;
 	long text;
 
 	errno = 0;
 	text = ptrace(PTRACE_PEEKTEXT, child, ip, NULL);
 	if (errno || ptrace(PTRACE_POKETEXT, child, ip, (text & ~0xffL) | TRAP_INSTRUCTION) < 0)
 		return STEP_STRAYED;
-	if (!run(child, PTRACE_CONT, &status))
+	if (!run(child, PTRACE_CONT, patience))
 		return STEP_DIED;
 	if (get_ip(child) != ip + 1)
 		return STEP_LEFT;
@@ -287,42 +308,23 @@ static enum step_end run_to(pid_t child, uint64_t ip)
 	return STEP_ARRIVED;
 }
 
-/* From boundary @from on. */
-static enum step_end go_on(pid_t child, const struct step_trace *trace, uint32_t from, uint32_t k)
+enum step_end step_go(pid_t child, const struct step_trace *trace, uint32_t k,
+		      struct step_patience *patience)
 {
 	const uint32_t anchor = trace->anchor[k];
 	enum step_end end = STEP_STRAYED;
+	uint32_t from;
 
-	if (anchor > from + ANCHOR_WORTH) {
-		end = run_to(child, trace->at[anchor]);
-		if (end == STEP_DIED || end == STEP_LEFT)
-			return end;
-		from = end == STEP_ARRIVED ? anchor : from;
-	}
-	for (; from < k; from++) {
+	if (anchor > ANCHOR_WORTH)
+		end = run_to(child, trace->at[anchor], patience);
+	if (end == STEP_DIED || end == STEP_LEFT)
+		return end;
+	for (from = end == STEP_ARRIVED ? anchor : 0; from < k; from++) {
 		if (get_ip(child) == leave_address())
 			return STEP_LEFT;
-		if (!step(child))
+		if (!step(child, patience))
 			return STEP_DIED;
 	}
-	return STEP_ARRIVED;
-}
-
-enum step_end step_go(pid_t child, const struct step_trace *trace, uint32_t k,
-		      step_unblock *unblock, void *argument)
-{
-	enum step_end end = STEP_ARRIVED;
-	uint32_t from = 0;
-
-	if (trace->wait < k) {
-		end = go_on(child, trace, 0, trace->wait);
-		from = trace->wait;
-		unblock(argument);
-	}
-	if (end == STEP_ARRIVED)
-		end = go_on(child, trace, from, k);
-	if (end != STEP_ARRIVED)
-		return end;
 	return get_ip(child) == (k < trace->count ? trace->at[k] : leave_address()) ? STEP_ARRIVED
 										    : STEP_STRAYED;
 }
@@ -354,13 +356,11 @@ bool step_await(pid_t child, int *ret_status)
 	return false;
 }
 
-enum step_end step_record(pid_t child, struct step_trace *ret, step_unblock *unblock,
-			  void *argument)
+enum step_end step_record(pid_t child, struct step_trace *ret, struct step_patience *patience)
 {
 	(void)child;
 	(void)ret;
-	(void)unblock;
-	(void)argument;
+	(void)patience;
 	return STEP_DIED;
 }
 
@@ -370,13 +370,12 @@ void step_trace_free(struct step_trace *trace)
 }
 
 enum step_end step_go(pid_t child, const struct step_trace *trace, uint32_t k,
-		      step_unblock *unblock, void *argument)
+		      struct step_patience *patience)
 {
 	(void)child;
 	(void)trace;
 	(void)k;
-	(void)unblock;
-	(void)argument;
+	(void)patience;
 	return STEP_DIED;
 }
 

@@ -32,11 +32,13 @@ struct step_trace {
 	uint32_t *anchor; /* of each boundary: the last one before it that was new to the run */
 	uint32_t count;
 	uint32_t room;
-	uint32_t wait; /* the first futex wait; UINT32_MAX: none                          */
 };
 
-/* What lets a waiting child go on. */
-typedef void step_unblock(void *argument);
+/* What lets a child go on that waits, or is about to wait, for a futex. Called once a run. */
+struct step_patience {
+	void (*unblock)(void); /* NULL: nobody waits */
+	bool is_over;
+};
 
 enum step_end {
 	STEP_ARRIVED, /* at the boundary                                                  */
@@ -48,15 +50,14 @@ enum step_end {
 /* A fresh child; true once it stands at its operation's first instruction, false: it has ended. */
 bool step_await(pid_t child, int *ret_status);
 
-/* Record the run of a child that step_await() has seen; it then stands at the end. @unblock is
- * called before the first futex wait. STEP_LEFT, or STEP_DIED. */
-enum step_end step_record(pid_t child, struct step_trace *ret, step_unblock *unblock,
-			  void *argument);
+/* Record the run of a child that step_await() has seen; it then stands at the end. STEP_LEFT, or
+ * STEP_DIED. */
+enum step_end step_record(pid_t child, struct step_trace *ret, struct step_patience *patience);
 void step_trace_free(struct step_trace *trace);
 
 /* Take such a child to boundary @k of @trace. */
 enum step_end step_go(pid_t child, const struct step_trace *trace, uint32_t k,
-		      step_unblock *unblock, void *argument);
+		      struct step_patience *patience);
 
 /* The child at hand is killed, and reaped. */
 void step_kill(pid_t child);

@@ -47,6 +47,7 @@ enum {
 	OWNERS = 511,
 	HANDLES = 16,
 	TOLD_BREACHES = 20,
+	LONG_S = 5, /* for a boundary: with a breach, somebody waits in vain */
 };
 
 /* One ring, its writer, its log, and who uses it. */
@@ -83,6 +84,7 @@ static uint64_t losses; /* told by the logs */
 static char work[48];
 static pid_t suite;
 static bool is_full;
+static bool has_stalled; /* all that follows would only wait, too */
 
 /* ---- the end ---- */
 
@@ -332,12 +334,14 @@ static void arena_close(struct sweep *sweep, uint32_t from)
 	const uint64_t before = violations();
 	int status;
 
+	if (has_stalled)
+		exit(1);
 	alarm(STALLED_S);
 	arena.spans[0].end = journal_next(arena.journal, BY_NEIGHBOUR);
 	check_nothing_leaked(sweep->scenario);
 	run_ctl("flush", NULL);
 	arena_check(sweep, from);
-	if (violations() != before)
+	if (violations() != before && sweep->visit_count > from)
 		fprintf(stderr, "    in %s, %s, boundaries %u to %u\n", sweep->scenario->name,
 			manner_names[sweep->manner], sweep->visits[from].k,
 			sweep->visits[sweep->visit_count - 1].k);
@@ -557,39 +561,51 @@ static void check_settled(const struct sweep *sweep)
 	}
 }
 
+static bool is_enough(void)
+{
+	return has_stalled || violations() >= TOLD_BREACHES;
+}
+
+static void visit_and_tell(struct sweep *sweep, uint32_t k, bool record)
+{
+	const uint64_t before = violations();
+	const time_t begun = time(NULL);
+
+	visit_boundary(sweep, k, record);
+	if (violations() == before)
+		return;
+	has_stalled = time(NULL) - begun >= LONG_S;
+	fprintf(stderr, "    in %s, %s, boundary %" PRIu32 " at %#" PRIx64 "\n",
+		sweep->scenario->name, manner_names[sweep->manner], k,
+		k < sweep->trace.count ? sweep->trace.at[k] : 0);
+}
+
 static void sweep_boundaries(struct sweep *sweep, const uint32_t *ks, uint32_t count)
 {
-	for (uint32_t i = 0; i < count && violations() < TOLD_BREACHES;) {
+	for (uint32_t i = 0; i < count && !is_enough();) {
 		const uint32_t from = sweep->visit_count;
+		const uint32_t end = count - i < BOUNDARIES_A_RING ? count : i + BOUNDARIES_A_RING;
 
 		arena_open(sweep->scenario);
-		for (uint32_t in_arena = 0; i < count && in_arena < BOUNDARIES_A_RING;
-		     in_arena++, i++) {
-			const uint64_t before = violations();
-
-			visit_boundary(sweep, ks[i], false);
-			if (violations() != before)
-				fprintf(stderr, "    in %s, %s, boundary %u at %#" PRIx64 "\n",
-					sweep->scenario->name, manner_names[sweep->manner], ks[i],
-					ks[i] < sweep->trace.count ? sweep->trace.at[ks[i]] : 0);
-			if (violations() >= TOLD_BREACHES)
-				break;
-		}
+		for (; i < end && !is_enough(); i++)
+			visit_and_tell(sweep, ks[i], false);
 		arena_close(sweep, from);
 	}
 	if (sweep->scenario->traits & RECORD_SETTLES && sweep->manner != STOPPED)
 		check_settled(sweep);
 }
 
-static void record(struct sweep *sweep)
+static void record_run(struct sweep *sweep)
 {
 	struct visit visits[2];
 
 	sweep->visits = visits;
 	arena_open(sweep->scenario);
-	visit_boundary(sweep, 0, true);
+	visit_and_tell(sweep, 0, true);
+	if (has_stalled)
+		exit(1);
 	step_trace_free(&sweep->trace); /* the second one finds what is there once and for all */
-	visit_boundary(sweep, 0, true);
+	visit_and_tell(sweep, 0, true);
 	arena_close(sweep, 0);
 	sweep->visits = NULL;
 	sweep->visit_count = 0;
@@ -615,15 +631,17 @@ static uint32_t choose(const struct step_trace *trace, uint32_t *ks)
 	return count;
 }
 
-static uint64_t run_scenario(const struct scenario *scenario, const char *manner,
-			     const char *boundary, uint64_t totals[MANNERS])
+static void run_scenario(const struct scenario *scenario, const char *manner, const char *boundary,
+			 uint64_t totals[MANNERS])
 {
 	struct sweep sweep = { .scenario = scenario };
 	uint64_t counts[MANNERS] = { 0 };
 	uint32_t count = 1;
 	uint32_t *ks;
 
-	record(&sweep);
+	record_run(&sweep);
+	if (!sweep.trace.anchor || is_enough())
+		return; /* told */
 	ks = calloc(sweep.trace.count + 1, sizeof(*ks));
 	sweep.visits = calloc(sweep.trace.count + 1, sizeof(*sweep.visits));
 	if (!ks || !sweep.visits)
@@ -647,7 +665,6 @@ static uint64_t run_scenario(const struct scenario *scenario, const char *manner
 	free(ks);
 	free(sweep.visits);
 	step_trace_free(&sweep.trace);
-	return violations();
 }
 
 static void set_up(void)
@@ -689,7 +706,8 @@ int main(int argc, char **argv)
 		if (wanted && strcmp(wanted, scenarios[i].name) != 0)
 			continue;
 		run++;
-		if (run_scenario(&scenarios[i], manner, boundary, totals) >= TOLD_BREACHES)
+		run_scenario(&scenarios[i], manner, boundary, totals);
+		if (is_enough())
 			break;
 	}
 	if (run == 0)

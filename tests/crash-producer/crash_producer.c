@@ -9,6 +9,8 @@
  *	reused   killed while the writer stands still; a successor binds its lane before the writer
  *	         comes to see it
  *	stopped  stopped; its neighbours push and sync; then it goes on to its end
+ *	interrupted  by a signal, whose handler pushes, too
+ *	left     the same, and the handler leaves the operation by siglongjmp()
  *
  * What all of them noted is compared with the log. A ring serves some hundred boundaries, then all
  * its lanes or owner ids must be free, and the log is checked as a whole.
@@ -32,9 +34,7 @@
 #include "segment.h"
 #include "step.h"
 
-enum manner { KILLED, REUSED, STOPPED, MANNERS };
-
-static const char *const manner_names[] = { "killed", "reused", "stopped" };
+static const char *const manner_names[] = { "killed", "reused", "stopped", "interrupted", "left" };
 
 enum {
 	SHARE = 250, /* boundaries of one operation and manner, unless FULL */
@@ -445,6 +445,17 @@ static void stop_and_go_on(const struct sweep *sweep, const struct victim *victi
 		complained("who was stopped", status);
 }
 
+static void interrupt_and_go_on(pid_t child)
+{
+	int status;
+
+	step_interrupt(child, SIGUSR1);
+	continue_writer();
+	status = program_wait(child, WAIT_MS);
+	if (status != 0)
+		complained("who was interrupted", status);
+}
+
 /* The writer stands still from before the death until the successor lets it go on. */
 static void kill_and_succeed(const struct sweep *sweep, pid_t child)
 {
@@ -500,8 +511,11 @@ static void end_victim(const struct sweep *sweep, const struct victim *victim, p
 	case REUSED:
 		kill_and_succeed(sweep, child);
 		break;
-	default:
+	case STOPPED:
 		stop_and_go_on(sweep, victim, child, k);
+		break;
+	default:
+		interrupt_and_go_on(child);
 	}
 	if (sweep->scenario->traits & MAKES_RING)
 		check_made_ring(victim, true);
@@ -516,7 +530,11 @@ static void visit_boundary(struct sweep *sweep, uint32_t k, bool record)
 					  false };
 	struct victim victim = make_victim("v");
 	struct span *span = add_span(victim.name, BY_VICTIM);
-	const pid_t child = start_victim(scenario, &victim);
+	pid_t child;
+
+	victim.manner = sweep->manner;
+	span->is_loose = sweep->manner >= INTERRUPTED;
+	child = start_victim(scenario, &victim);
 
 	alarm(STALLED_S);
 	span->end = journal_next(arena.journal, BY_VICTIM);
@@ -591,7 +609,7 @@ static void sweep_boundaries(struct sweep *sweep, const uint32_t *ks, uint32_t c
 			visit_and_tell(sweep, ks[i], false);
 		arena_close(sweep, from);
 	}
-	if (sweep->scenario->traits & RECORD_SETTLES && sweep->manner != STOPPED)
+	if (sweep->scenario->traits & RECORD_SETTLES && sweep->manner < STOPPED)
 		check_settled(sweep);
 }
 
@@ -653,14 +671,17 @@ static void run_scenario(const struct scenario *scenario, const char *manner, co
 	for (sweep.manner = 0; sweep.manner < MANNERS; sweep.manner++) {
 		if (manner && strcmp(manner, manner_names[sweep.manner]) != 0)
 			continue;
+		if (sweep.manner >= INTERRUPTED && scenario->traits & UNATTACHED)
+			continue;
 		sweep.visit_count = 0;
 		sweep_boundaries(&sweep, ks, count);
 		counts[sweep.manner] = sweep.visit_count;
 		totals[sweep.manner] += sweep.visit_count;
 	}
-	printf("  %-13s %6u instructions; boundaries: %5" PRIu64 " killed, %5" PRIu64
-	       " reused, %5" PRIu64 " stopped\n",
-	       scenario->name, sweep.trace.count, counts[KILLED], counts[REUSED], counts[STOPPED]);
+	printf("  %-13s %6u instructions; boundaries:", scenario->name, sweep.trace.count);
+	for (unsigned i = 0; i < MANNERS; i++)
+		printf(" %5" PRIu64 " %s%s", counts[i], manner_names[i],
+		       i + 1 < MANNERS ? "," : "\n");
 	fflush(stdout);
 	free(ks);
 	free(sweep.visits);
@@ -712,9 +733,10 @@ int main(int argc, char **argv)
 	}
 	if (run == 0)
 		broken("no scenario \"%s\"", wanted);
-	printf("crash-producer: %u operations; boundaries: %" PRIu64 " killed, %" PRIu64
-	       " killed and reused, %" PRIu64 " stopped; %" PRIu64 " losses, all in their places; "
-	       "violations: %" PRIu64 "\n",
-	       run, totals[KILLED], totals[REUSED], totals[STOPPED], losses, violations());
+	printf("crash-producer: %u operations; boundaries:", run);
+	for (unsigned i = 0; i < MANNERS; i++)
+		printf(" %" PRIu64 " %s,", totals[i], manner_names[i]);
+	printf(" %" PRIu64 " losses in their places; violations: %" PRIu64 "\n", losses,
+	       violations());
 	return violations() != 0;
 }

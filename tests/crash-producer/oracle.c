@@ -102,7 +102,7 @@ static void take_message(struct oracle *oracle, struct span *span, const char *l
 		violated("a record of an unknown source: %.150s", line);
 	else if (producer == span->producer && (serial < span->first || serial >= span->end))
 		violated("%s: record %u.%" PRIu32 " is not its own", span->name, producer, serial);
-	else if (producer == span->producer && serial >= span->next)
+	else if (producer == span->producer && serial >= span->next && !span->is_loose)
 		close_gap(oracle, span, serial);
 }
 

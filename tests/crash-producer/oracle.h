@@ -19,6 +19,7 @@ struct span {
 	uint32_t next; /* behind what was found of it */
 	uint64_t lost; /* told since then             */
 	bool is_known; /* the log names it            */
+	bool is_loose; /* losses came at a place that it does not know itself: their sum counts */
 };
 
 struct oracle {

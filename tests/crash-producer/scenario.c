@@ -7,6 +7,7 @@
 #include "scenario.h"
 
 #include <errno.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -80,8 +81,9 @@ static void note(struct victim *victim, unsigned i, int r)
 		     r == 0 ? JOURNAL_PUBLISHED : JOURNAL_DROPPED);
 }
 
-/* A loss that the library counts when a claim of lane 0 finds no room at its commit. */
-static void note_lost_commit(struct victim *victim)
+/* One more that the library has counted: a claim of lane 0 that found no room at its commit, say.
+ */
+static void note_loss(struct victim *victim)
 {
 	const uint32_t serial = journal_next(victim->journal, BY_VICTIM);
 
@@ -378,7 +380,7 @@ static void operate_claim(struct victim *victim)
 	r = shmlog_commit(victim->log, &victim->claim, record->size);
 	note(victim, 0, r);
 	if (r < 0)
-		note_lost_commit(victim);
+		note_loss(victim);
 }
 
 static void operate_abort(struct victim *victim)
@@ -481,6 +483,63 @@ const struct scenario scenarios[] = {
 };
 const unsigned scenario_count = sizeof(scenarios) / sizeof(scenarios[0]);
 
+/* ---- interrupted victims ---- */
+
+static struct victim *interrupted_victim;
+static sigjmp_buf behind_operation;
+
+/* A drop is a loss of the victim's; what was refused for another reason is none. */
+static void interrupt(int signal_no)
+{
+	struct victim *victim = interrupted_victim;
+	const uint32_t serial = journal_next(victim->journal, BY_HANDLER);
+	char text[JOURNAL_TEXT_MAX];
+	int r;
+
+	(void)signal_no;
+	journal_note(victim->journal, BY_HANDLER, serial, JOURNAL_TRIED);
+	r = shmlog_try_push(victim->log, text, journal_text(BY_HANDLER, serial, text));
+	journal_note(victim->journal, BY_HANDLER, serial,
+		     r == 0 ? JOURNAL_PUBLISHED : JOURNAL_PASSED_OVER);
+	if (r == -EAGAIN)
+		victim->handler_drops++;
+	if (victim->manner == LEFT)
+		siglongjmp(behind_operation, 1);
+}
+
+static void expect_signal(struct victim *victim)
+{
+	struct sigaction action = { .sa_handler = interrupt };
+
+	interrupted_victim = victim;
+	if (sigaction(SIGUSR1, &action, NULL) < 0)
+		complain(victim, "sigaction: %s", strerror(errno));
+}
+
+/* Whatever was interrupted: the thread pushes on, and holds one lane and no more. */
+static void go_on(const struct scenario *scenario, struct victim *victim)
+{
+	int r;
+
+	for (; victim->handler_drops > 0; victim->handler_drops--)
+		note_loss(victim);
+	if (!victim->log)
+		return;
+	(void)journal_push(victim->journal, victim->log, BY_VICTIM, 0);
+	expect(victim, "unbind", shmlog_unbind(victim->log), 0); /* also what claim there was */
+	r = journal_push(victim->journal, victim->log, BY_VICTIM, DEADLINE_NS);
+	expect(victim, "push after an interruption", r, 0);
+	sync_now(victim);
+	check_lane(scenario, victim);
+}
+
+static void operate(const struct scenario *scenario, struct victim *victim)
+{
+	step_enter();
+	scenario->operate(victim);
+	step_leave();
+}
+
 void scenario_run(const struct scenario *scenario, struct victim *victim)
 {
 	step_be_traced();
@@ -489,9 +548,14 @@ void scenario_run(const struct scenario *scenario, struct victim *victim)
 	scenario->prepare(victim);
 	if (victim->log && scenario->prepare != prepare_first && scenario->prepare != prepare_left)
 		check_lane(scenario, victim);
-	step_enter();
-	scenario->operate(victim);
-	step_leave();
+	if (victim->manner < INTERRUPTED) {
+		operate(scenario, victim);
+		_exit(0);
+	}
+	expect_signal(victim);
+	if (sigsetjmp(behind_operation, 1) == 0)
+		operate(scenario, victim);
+	go_on(scenario, victim);
 	_exit(0);
 }
 

@@ -16,7 +16,17 @@
 
 /* Who is who in the journal. Claims have a number of their own: their order is that of their
  * commits in one kind of lane and that of the claims in the other, and an abort is no loss. */
-enum { BY_VICTIM, BY_NEIGHBOUR, BY_CLAIM, BY_SUCCESSOR, PRODUCERS };
+enum { BY_VICTIM, BY_NEIGHBOUR, BY_CLAIM, BY_SUCCESSOR, BY_HANDLER, PRODUCERS };
+
+/* What befalls a victim. */
+enum manner {
+	KILLED,
+	REUSED, /* killed, and its lane bound before the writer sees that it is dead              */
+	STOPPED,
+	INTERRUPTED, /* by a signal handler that pushes                                          */
+	LEFT,        /* ... and then leaves by siglongjmp()                                      */
+	MANNERS
+};
 
 enum {
 	LANE_SIZE = 65536,
@@ -45,6 +55,7 @@ struct prepared {
 
 struct victim {
 	const char *ring;
+	enum manner manner;
 	char name[NAME_SIZE]; /* of the source: tells the boundary */
 	struct journal *journal;
 	pid_t writer;
@@ -53,13 +64,14 @@ struct victim {
 	struct shmlog *second; /* of operations that attach */
 	struct shmlog_claim claim;
 	struct prepared records[RECORDS_PREPARED];
+	unsigned handler_drops;
 };
 
 enum scenario_trait {
 	LANE0 = 1,           /* the ring has one lane, which all share                        */
 	WRITER_STOPPED = 2,  /* ... by SIGSTOP while the victim prepares and operates         */
 	WAITS = 4,           /* the operation waits until the writer goes on                  */
-	UNATTACHED = 8,      /* the victim has no handle before it operates                   */
+	UNATTACHED = 8,      /* the victim has no handle before it operates; nobody interrupts */
 	LEVEL_INFO = 16,     /* the ring leaves out what is less urgent                       */
 	RECORD_SETTLES = 32, /* records[0] is found from one boundary on, and not before      */
 	MAKES_RING = 64,     /* the operation makes a ring: scenario_ring_name()              */

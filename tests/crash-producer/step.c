@@ -208,13 +208,18 @@ void step_kill(pid_t child)
 	} while (WIFSTOPPED(status));
 }
 
+void step_interrupt(pid_t child, int signal_no)
+{
+	*is_traced = false;
+	if (ptrace(PTRACE_DETACH, child, NULL, (long)signal_no) < 0)
+		broken("ptrace(DETACH): %s", strerror(errno));
+}
+
 void step_stop(pid_t child)
 {
 	int status;
 
-	*is_traced = false;
-	if (ptrace(PTRACE_DETACH, child, NULL, (long)SIGSTOP) < 0)
-		broken("ptrace(DETACH): %s", strerror(errno));
+	step_interrupt(child, SIGSTOP);
 	if (waitpid(child, &status, WUNTRACED) != child || !WIFSTOPPED(status))
 		broken("a child does not stop");
 }
@@ -382,6 +387,12 @@ enum step_end step_go(pid_t child, const struct step_trace *trace, uint32_t k,
 void step_kill(pid_t child)
 {
 	(void)child;
+}
+
+void step_interrupt(pid_t child, int signal_no)
+{
+	(void)child;
+	(void)signal_no;
 }
 
 void step_stop(pid_t child)

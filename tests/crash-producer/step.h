@@ -62,6 +62,9 @@ enum step_end step_go(pid_t child, const struct step_trace *trace, uint32_t k,
 /* The child at hand is killed, and reaped. */
 void step_kill(pid_t child);
 
+/* The child is let go, and a signal is what it meets first. */
+void step_interrupt(pid_t child, int signal_no);
+
 /* The child is let go, and stopped by SIGSTOP: its next instruction comes after SIGCONT. */
 void step_stop(pid_t child);
 

@@ -67,6 +67,7 @@ struct visit {
 	enum step_end end;
 	unsigned producer; /* of the record that was operated on */
 	uint32_t serial;
+	unsigned span; /* of its victim */
 	bool is_found;
 };
 
@@ -139,6 +140,17 @@ static void interrupted(int signal_no)
 		violated("nothing has moved for %d s", STALLED_S);
 	clean_up();
 	_exit(signal_no == SIGALRM ? 1 : 128 + signal_no);
+}
+
+/* A boundary's address as addr2line(1) wants it; beyond this program: as it is. */
+static uint64_t place_of(const struct sweep *sweep, uint32_t k)
+{
+	extern const char __executable_start[], etext[];
+	const uint64_t at = k < sweep->trace.count ? sweep->trace.at[k] : 0;
+
+	if (at < (uintptr_t)__executable_start || at >= (uintptr_t)etext)
+		return at;
+	return at - (uintptr_t)__executable_start;
 }
 
 /* ---- the writer ---- */
@@ -306,6 +318,21 @@ static void check_nothing_leaked(const struct scenario *scenario)
 
 /* ---- the check of an arena ---- */
 
+/* Where it happened, for whoever looks into it. */
+static void tell_missing(const struct sweep *sweep, const struct visit *visit, const bool *found)
+{
+	const struct span *span = &arena.spans[visit->span];
+
+	for (uint32_t serial = span->first; serial < span->end; serial++)
+		if (journal_state(arena.journal, BY_VICTIM, serial) == JOURNAL_PUBLISHED &&
+		    !found[serial])
+			fprintf(stderr,
+				"    %u.%" PRIu32 ": in %s, %s, boundary %" PRIu32 " at %#" PRIx64
+				"\n",
+				BY_VICTIM, serial, sweep->scenario->name,
+				manner_names[sweep->manner], visit->k, place_of(sweep, visit->k));
+}
+
 static void arena_check(struct sweep *sweep, uint32_t from)
 {
 	struct oracle oracle = { .journal = arena.journal,
@@ -325,6 +352,8 @@ static void arena_check(struct sweep *sweep, uint32_t from)
 
 		visit->is_found = found[visit->producer][visit->serial];
 	}
+	for (uint32_t i = from; i < sweep->visit_count; i++)
+		tell_missing(sweep, &sweep->visits[i], found[BY_VICTIM]);
 	for (unsigned producer = 0; producer < PRODUCERS; producer++)
 		free(found[producer]);
 }
@@ -540,7 +569,10 @@ static void visit_boundary(struct sweep *sweep, uint32_t k, bool record)
 	span->end = journal_next(arena.journal, BY_VICTIM);
 	if (child == 0)
 		return;
-	*visit = (struct visit){ .k = k, .producer = report->producer, .serial = report->serial };
+	*visit = (struct visit){ .k = k,
+				 .producer = report->producer,
+				 .serial = report->serial,
+				 .span = (unsigned)(span - arena.spans) };
 	visit->end = record ? step_record(child, &sweep->trace, &patience)
 			    : step_go(child, &sweep->trace, k, &patience);
 	if (visit->end == STEP_DIED) {
@@ -594,8 +626,7 @@ static void visit_and_tell(struct sweep *sweep, uint32_t k, bool record)
 		return;
 	has_stalled = time(NULL) - begun >= LONG_S;
 	fprintf(stderr, "    in %s, %s, boundary %" PRIu32 " at %#" PRIx64 "\n",
-		sweep->scenario->name, manner_names[sweep->manner], k,
-		k < sweep->trace.count ? sweep->trace.at[k] : 0);
+		sweep->scenario->name, manner_names[sweep->manner], k, place_of(sweep, k));
 }
 
 static void sweep_boundaries(struct sweep *sweep, const uint32_t *ks, uint32_t count)
@@ -649,6 +680,15 @@ static uint32_t choose(const struct step_trace *trace, uint32_t *ks)
 	return count;
 }
 
+/* Who leaves a push in lane 0 by siglongjmp() is to the others as one who is stopped in there for
+ * as long as its process lives: they wait behind its claim. */
+static bool is_possible(const struct scenario *scenario, enum manner manner)
+{
+	if (manner >= INTERRUPTED && scenario->traits & UNATTACHED)
+		return false;
+	return manner != LEFT || !(scenario->traits & LANE0);
+}
+
 static void run_scenario(const struct scenario *scenario, const char *manner, const char *boundary,
 			 uint64_t totals[MANNERS])
 {
@@ -671,7 +711,7 @@ static void run_scenario(const struct scenario *scenario, const char *manner, co
 	for (sweep.manner = 0; sweep.manner < MANNERS; sweep.manner++) {
 		if (manner && strcmp(manner, manner_names[sweep.manner]) != 0)
 			continue;
-		if (sweep.manner >= INTERRUPTED && scenario->traits & UNATTACHED)
+		if (!is_possible(scenario, sweep.manner))
 			continue;
 		sweep.visit_count = 0;
 		sweep_boundaries(&sweep, ks, count);

@@ -132,15 +132,18 @@ static int try_claim(struct victim *victim, size_t size, struct shmlog_claim *re
 
 /* ---- where a lane is ---- */
 
-/* What the ring promised: bound, and in a lane of its own wherever there is one. */
+/* What the ring promised: bound, and in a lane of its own wherever there is one. Who pushed in the
+ * middle of giving a lane back took another one; the first is kept for the process's next thread.
+ */
 static void check_lane(const struct scenario *scenario, struct victim *victim)
 {
 	struct shmlog_stats stats = { .size = sizeof(stats) };
 	const uint32_t lanes = scenario->traits & LANE0 ? 0 : 1;
+	const uint32_t kept = victim->manner >= INTERRUPTED ? lanes : 0;
 
 	expect(victim, "stats", shmlog_get_stats(victim->log, &stats), 0);
-	if (stats.threads != 1 || stats.lanes != lanes)
-		complain(victim, "holds %u lanes instead of %u: a dead one's was not given back",
+	if (stats.threads != 1 || stats.lanes < lanes || stats.lanes > lanes + kept)
+		complain(victim, "holds %u lanes instead of %u: one was not given back",
 			 stats.lanes, lanes);
 }
 

@@ -305,10 +305,10 @@ static enum step_end run_to(pid_t child, uint64_t ip, struct step_patience *pati
 		return STEP_STRAYED;
 	if (!run(child, PTRACE_CONT, patience))
 		return STEP_DIED;
-	if (get_ip(child) != ip + 1)
-		return STEP_LEFT;
 	if (ptrace(PTRACE_POKETEXT, child, ip, text) < 0)
 		broken("ptrace(POKETEXT): %s", strerror(errno));
+	if (get_ip(child) != ip + 1)
+		return STEP_LEFT;
 	set_ip(child, ip);
 	return STEP_ARRIVED;
 }

@@ -686,7 +686,7 @@ static bool is_possible(const struct scenario *scenario, enum manner manner)
 {
 	if (manner >= INTERRUPTED && scenario->traits & UNATTACHED)
 		return false;
-	return manner != LEFT || !(scenario->traits & LANE0);
+	return manner != LEFT || !(scenario->traits & (LANE0 | BINDS));
 }
 
 static void run_scenario(const struct scenario *scenario, const char *manner, const char *boundary,

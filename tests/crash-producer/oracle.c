@@ -61,8 +61,8 @@ static void close_gap(struct oracle *oracle, struct span *span, uint32_t serial)
 		dropped += state == JOURNAL_DROPPED;
 		tried += state == JOURNAL_TRIED;
 	}
-	if (!span->is_known) {
-		oracle->unknown_dropped += dropped;
+	if (!span->is_known || (span->is_loose && span->lost < dropped)) {
+		oracle->unknown_dropped += dropped - span->lost;
 		oracle->unknown_tried += tried;
 	} else if (span->lost < dropped || span->lost > dropped + tried)
 		violated("%s: %" PRIu64 " records marked as lost between %u.%" PRIu32

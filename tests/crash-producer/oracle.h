@@ -35,8 +35,9 @@ struct oracle {
 /*
  * Every record once and whole, nothing else; and between two records of a source that are there,
  * the log tells exactly as many lost as were refused there (or, of those whose push did not
- * return, may have been). Losses of a source that could not bind, because lane 0 was full, bear no
- * name; their sum is known. Breaches are told by violated().
+ * return, may have been). Losses of a source that could not bind, because lane 0 was full, or
+ * because it was in the middle of binding, bear no name; their sum is known. Breaches are told by
+ * violated().
  * @found: if not NULL, of BY_VICTIM and BY_CLAIM: is the record in the log? One flag a serial.
  */
 void oracle_check(struct oracle *oracle, bool *found[PRODUCERS]);

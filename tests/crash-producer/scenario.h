@@ -75,6 +75,7 @@ enum scenario_trait {
 	LEVEL_INFO = 16,     /* the ring leaves out what is less urgent                       */
 	RECORD_SETTLES = 32, /* records[0] is found from one boundary on, and not before      */
 	MAKES_RING = 64,     /* the operation makes a ring: scenario_ring_name()              */
+	BINDS = 128,         /* ... takes a lane or gives one back                            */
 };
 
 struct scenario {

@@ -280,6 +280,7 @@ static bool begin_file(struct pages *pages, struct drain *ring)
 		make_ahead(pages);
 	if (!pages->is_ahead_ready)
 		return false;
+	assert(pages->ahead != NULL);
 	pages->file = pages->ahead;
 	pages->ahead = NULL;
 	pages->is_ahead_ready = false;
@@ -432,8 +433,10 @@ static void complete_first(struct pages *pages)
 		pages->failures = 0;
 	}
 	/* Its table holds every lane's position: from here on this log speaks for the ring. */
-	if (slot->is_file_page)
+	if (slot->is_file_page) {
 		slot->drain->writer->log_id = pages->log_id;
+		drain_file_page_done(slot->drain);
+	}
 	pages->previous_checksum = header->checksum;
 	store_relaxed(&status->pages, load_relaxed(&status->pages) + 1);
 	store_relaxed(&status->bytes, load_relaxed(&status->bytes) + slot->length);

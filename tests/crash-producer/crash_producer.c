@@ -37,7 +37,8 @@
 static const char *const manner_names[] = { "killed", "reused", "stopped", "interrupted", "left" };
 
 enum {
-	SHARE = 250, /* boundaries of one operation and manner, unless FULL */
+	MOST_SHARE = 250, /* boundaries of one operation and manner */
+	MOST_FULL = 10000,
 	BOUNDARIES_A_RING = 300,
 	RECORDS_MAX = 4 * 1024 * 1024,
 	OWN_LANES = 4, /* 0, the neighbour's, the victim's, and one more for who takes two */
@@ -660,21 +661,23 @@ static void record_run(struct sweep *sweep)
 	sweep->visit_count = 0;
 }
 
-/* Which boundaries: all; or the share, evenly: of short operations all, of long ones those before
- * an instruction that was not executed before. */
+/* Which boundaries: all up to a number; of longer operations that many, evenly, of those before an
+ * instruction that was not executed before. */
 static uint32_t choose(const struct step_trace *trace, uint32_t *ks)
 {
-	const bool all = is_full || trace->count <= SHARE;
-	uint32_t news = 0, seen = 0, count = 0;
+	const uint64_t most = is_full ? MOST_FULL : MOST_SHARE;
+	uint64_t news = 0, seen = 0;
+	uint32_t count = 0;
 
 	for (uint32_t k = 0; k < trace->count; k++)
 		news += trace->anchor[k] == k;
 	for (uint32_t k = 0; k <= trace->count; k++) {
 		const bool is_new = k < trace->count && trace->anchor[k] == k;
-		const bool is_due = is_new && seen * SHARE / news != (seen + 1) * SHARE / news;
+		const bool is_due =
+			is_new && (news <= most || seen * most / news != (seen + 1) * most / news);
 
 		seen += is_new;
-		if (all || is_due || k == trace->count)
+		if (trace->count <= most || is_due || k == trace->count)
 			ks[count++] = k;
 	}
 	return count;

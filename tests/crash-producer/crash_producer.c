@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -125,22 +126,49 @@ static void remove_rings(void)
 		closedir(directory);
 }
 
-static void clean_up(void)
+static void watch_expired(int signal_no)
 {
-	if (getpid() != suite)
-		return;
-	if (arena.writer > 0)
-		(void)kill(arena.writer, SIGKILL);
-	remove_rings();
-	remove_tree(work);
+	(void)signal_no;
+	violated("nothing has moved for %d s", STALLED_S);
+	_exit(1);
 }
 
-static void interrupted(int signal_no)
+static pid_t suite_child;
+
+static void pass_on(int signal_no)
 {
-	if (signal_no == SIGALRM)
-		violated("nothing has moved for %d s", STALLED_S);
-	clean_up();
-	_exit(signal_no == SIGALRM ? 1 : 128 + signal_no);
+	if (suite_child > 0)
+		(void)kill(suite_child, signal_no);
+}
+
+/* However the suite ends, its rings and files go. */
+static int clean_up_after(pid_t child)
+{
+	const struct sigaction action = { .sa_handler = pass_on };
+	int status;
+
+	suite_child = child;
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+	while (waitpid(child, &status, 0) != child)
+		if (errno != EINTR)
+			broken("waitpid: %s", strerror(errno));
+	remove_rings();
+	remove_tree(work);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* A child that does not outlive us. */
+static pid_t fork_child(void)
+{
+	const pid_t parent = getpid();
+	const pid_t child = fork();
+
+	if (child < 0)
+		broken("fork: %s", strerror(errno));
+	if (child == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
+		_exit(126);
+	return child;
 }
 
 /* A boundary's address as addr2line(1) wants it; beyond this program: as it is. */
@@ -284,7 +312,7 @@ static unsigned count_bindable(unsigned wanted, unsigned own_lanes)
 		unsigned mine = left < HANDLES ? left : HANDLES;
 
 		left -= mine;
-		children[count] = fork();
+		children[count] = fork_child();
 		if (children[count] == 0) {
 			shmlog_detach(&arena.neighbour); /* a handle's place in the child */
 			mine = bind_all(mine, own_lanes);
@@ -293,7 +321,8 @@ static unsigned count_bindable(unsigned wanted, unsigned own_lanes)
 			for (;;)
 				pause();
 		}
-		if (children[count++] < 0 || read(ends[0], &mine, sizeof(mine)) != sizeof(mine))
+		count++;
+		if (read(ends[0], &mine, sizeof(mine)) != sizeof(mine))
 			broken("a child that binds: %s", strerror(errno));
 		bound += mine;
 	}
@@ -499,9 +528,7 @@ static void kill_and_succeed(const struct sweep *sweep, pid_t child)
 	step_kill(child);
 	successor = make_victim("s");
 	span = add_span(successor.name, BY_SUCCESSOR);
-	pid = fork();
-	if (pid < 0)
-		broken("fork: %s", strerror(errno));
+	pid = fork_child();
 	if (pid == 0)
 		scenario_succeed(sweep->scenario, &successor);
 	status = program_wait(pid, 2 * WAIT_MS);
@@ -518,9 +545,7 @@ static pid_t start_victim(const struct scenario *scenario, struct victim *victim
 
 	if (scenario->traits & WRITER_STOPPED)
 		stop_writer();
-	child = fork();
-	if (child < 0)
-		broken("fork: %s", strerror(errno));
+	child = fork_child();
 	if (child == 0)
 		scenario_run(scenario, victim);
 	if (step_await(child, &status))
@@ -733,8 +758,6 @@ static void run_scenario(const struct scenario *scenario, const char *manner, co
 
 static void set_up(void)
 {
-	const struct sigaction action = { .sa_handler = interrupted };
-
 	const char *full = getenv("FULL");
 
 	is_full = full && *full;
@@ -746,33 +769,20 @@ static void set_up(void)
 		      0);
 	if (report == MAP_FAILED)
 		broken("mmap: %s", strerror(errno));
-	(void)atexit(clean_up);
-	(void)sigaction(SIGALRM, &action, NULL);
-	(void)sigaction(SIGINT, &action, NULL);
-	(void)sigaction(SIGTERM, &action, NULL);
 }
 
-int main(int argc, char **argv)
+static int run_scenarios(const char *wanted, const char *manner, const char *boundary)
 {
-	const char *wanted = argc > 1 && *argv[1] ? argv[1] : NULL;
-	const char *manner = argc > 2 && *argv[2] ? argv[2] : NULL;
-	const char *boundary = argc > 3 && *argv[3] ? argv[3] : NULL;
+	const struct sigaction action = { .sa_handler = watch_expired };
 	uint64_t totals[MANNERS] = { 0 };
 	unsigned run = 0;
-	const char *why;
 
-	if (!step_is_possible(&why)) {
-		printf("SKIPPED: crash-producer: %s\n", why);
-		return 0;
-	}
-	set_up();
-	for (unsigned i = 0; i < scenario_count; i++) {
+	(void)sigaction(SIGALRM, &action, NULL);
+	for (unsigned i = 0; i < scenario_count && !is_enough(); i++) {
 		if (wanted && strcmp(wanted, scenarios[i].name) != 0)
 			continue;
 		run++;
 		run_scenario(&scenarios[i], manner, boundary, totals);
-		if (is_enough())
-			break;
 	}
 	if (run == 0)
 		broken("no scenario \"%s\"", wanted);
@@ -782,4 +792,26 @@ int main(int argc, char **argv)
 	printf(" %" PRIu64 " losses in their places; violations: %" PRIu64 "\n", losses,
 	       violations());
 	return violations() != 0;
+}
+
+static const char *argument(int argc, char **argv, int i)
+{
+	return i < argc && *argv[i] ? argv[i] : NULL;
+}
+
+int main(int argc, char **argv)
+{
+	const char *why;
+	pid_t child;
+
+	if (!step_is_possible(&why)) {
+		printf("SKIPPED: crash-producer: %s\n", why);
+		return 0;
+	}
+	set_up();
+	child = fork_child();
+	if (child > 0)
+		return clean_up_after(child);
+	exit(run_scenarios(argument(argc, argv, 1), argument(argc, argv, 2),
+			   argument(argc, argv, 3)));
 }

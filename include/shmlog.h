@@ -153,6 +153,9 @@ SHMLOG_API int shmlog_unbind(struct shmlog *log);
  * Context: any thread or signal handler; keeps errno.
  * Crash:   killed before the record's READY store: it never existed; after it: it reaches the disk
  *          exactly once.
+ * A handler may leave what it interrupted by siglongjmp(). In a lane of the thread's own, its next
+ * push recovers from that. In the shared lane a record that was left half way holds up what lies
+ * behind it, and what was left while it bound or unbound keeps its lane, until the process ends.
  */
 SHMLOG_API int shmlog_try_push(struct shmlog *log, const void *data, size_t size);
 

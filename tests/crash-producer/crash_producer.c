@@ -708,13 +708,12 @@ static uint32_t choose(const struct step_trace *trace, uint32_t *ks)
 	return count;
 }
 
-/* Who leaves a push in lane 0 by siglongjmp() is to the others as one who is stopped in there for
- * as long as its process lives: they wait behind its claim. */
+/* Who leaves a bind by siglongjmp() keeps what it had taken until its process ends. */
 static bool is_possible(const struct scenario *scenario, enum manner manner)
 {
 	if (manner >= INTERRUPTED && scenario->traits & UNATTACHED)
 		return false;
-	return manner != LEFT || !(scenario->traits & (LANE0 | BINDS));
+	return manner != LEFT || !(scenario->traits & BINDS);
 }
 
 static void run_scenario(const struct scenario *scenario, const char *manner, const char *boundary,

@@ -743,6 +743,13 @@ SHMLOG_API int shmlog_try_push(struct shmlog *log, const void *data, size_t size
 
 /* ---- claims ---- */
 
+struct claim_request {
+	int level;
+	size_t size;
+	uintptr_t frame; /* of the public function that was called */
+	struct shmlog_claim *ret;
+};
+
 /* The private memory in which a claim of lane 0 is written. */
 static int claim_memory(struct binding *binding)
 {
@@ -776,39 +783,6 @@ static int claim_own(struct binding *binding, uint32_t blocks)
 	return 0;
 }
 
-static int claim_marked(struct binding *binding, size_t size, uintptr_t frame)
-{
-	int r;
-
-	mark_busy(binding, frame);
-	if (is_own(binding))
-		r = claim_own(binding, record_blocks(size));
-	else
-		r = claim_memory(binding);
-	unmark_busy(binding);
-	return r;
-}
-
-static int claim_bound(uintptr_t token, struct binding *binding, size_t size, uintptr_t frame)
-{
-	int r = check_busy(binding, frame);
-
-	if (r == 0 &&
-	    (load_acquire_u32(binding->control) & CONTROL_CLOSED)) /* MO control:B <- control:A */
-		r = move_on(token, binding);
-	if (r == 0 && binding->claim.open)
-		r = -EBUSY;
-	if (r == 0)
-		r = check_push(binding, size, frame);
-	if (r < 0)
-		return r;
-	r = claim_marked(binding, size, frame);
-	if (r == 0)
-		return 0;
-	r = after_refusal(binding, token, r);
-	return r == -ERESTART ? r : count_refusal(binding, r, true);
-}
-
 static uint8_t *claim_data(const struct binding *binding)
 {
 	if (!is_own(binding))
@@ -816,11 +790,12 @@ static uint8_t *claim_data(const struct binding *binding)
 	return lane_block(&binding->lane, binding->claim.position) + sizeof(struct record_header);
 }
 
+/* Open, once all is there to end it by: an abort reads the fields, a caller who left the call by
+ * siglongjmp needs what it returned. */
 static void claim_show(struct binding *binding, int level, size_t size, struct shmlog_claim *ret)
 {
 	struct open_claim *claim = &binding->claim;
 
-	claim->open = true;
 	claim->level = (uint8_t)level;
 	claim->blocks = record_blocks(size);
 	claim->size = size;
@@ -829,11 +804,53 @@ static void claim_show(struct binding *binding, int level, size_t size, struct s
 				      .size = size,
 				      .position = claim->position,
 				      .serial = claim->serial };
+	signal_fence();
+	claim->open = true;
+}
+
+/* Marked until it is open: one that is left in between is buried by the next push. */
+static int claim_marked(struct binding *binding, const struct claim_request *request)
+{
+	int r;
+
+	mark_busy(binding, request->frame);
+	if (is_own(binding))
+		r = claim_own(binding, record_blocks(request->size));
+	else
+		r = claim_memory(binding);
+	if (r == 0)
+		claim_show(binding, request->level, request->size, request->ret);
+	unmark_busy(binding);
+	return r;
+}
+
+static int claim_bound(uintptr_t token, struct binding *binding,
+		       const struct claim_request *request)
+{
+	int r = check_busy(binding, request->frame);
+
+	if (r == 0 &&
+	    (load_acquire_u32(binding->control) & CONTROL_CLOSED)) /* MO control:B <- control:A */
+		r = move_on(token, binding);
+	if (r == 0 && binding->claim.open)
+		r = -EBUSY;
+	if (r == 0)
+		r = check_push(binding, request->size, request->frame);
+	if (r < 0)
+		return r;
+	r = claim_marked(binding, request);
+	if (r == 0)
+		return 0;
+	r = after_refusal(binding, token, r);
+	return r == -ERESTART ? r : count_refusal(binding, r, true);
 }
 
 SHMLOG_API int shmlog_claim(struct shmlog *log, int level, size_t size,
 			    struct shmlog_claim *ret_claim)
 {
+	const struct claim_request request = {
+		.level = level, .size = size, .frame = this_frame(), .ret = ret_claim
+	};
 	const uintptr_t token = handle_token(log);
 	struct binding *binding;
 	int r = -ERESTART;
@@ -843,14 +860,12 @@ SHMLOG_API int shmlog_claim(struct shmlog *log, int level, size_t size,
 	for (int tries = 0; r == -ERESTART && tries < 4; tries++) {
 		r = binding_get(token, &binding);
 		if (r == 0)
-			r = claim_bound(token, binding, size, this_frame());
+			r = claim_bound(token, binding, &request);
 		else
 			count_unbound(token, r);
 	}
 	if (r == -ENOBUFS)
 		r = -EAGAIN;
-	if (r == 0)
-		claim_show(binding, level, size, ret_claim);
 	return r == -ERESTART ? -ESHUTDOWN : r;
 }
 
@@ -898,6 +913,27 @@ static void commit_own(struct binding *binding, size_t size)
 	ring_publish(&binding->lane, claim->position, claim->blocks, 0);
 }
 
+/*
+ * No longer open before its word says so, and marked meanwhile. Who leaves by siglongjmp in between
+ * leaves a push: the next one buries the claim, or finds it published. Were it still open then, an
+ * abort would store into a block that may be another record's by now. The mark of a push that was
+ * left earlier stays for the next one to see.
+ */
+static void end_own_claim(struct binding *binding, size_t size, bool is_published, uintptr_t frame)
+{
+	const uint64_t left = binding->busy;
+
+	mark_busy(binding, frame);
+	binding->claim.open = false;
+	signal_fence();
+	if (is_published)
+		commit_own(binding, size);
+	else
+		ring_skip(&binding->lane, binding->claim.position, binding->claim.blocks);
+	signal_fence();
+	binding->busy = left;
+}
+
 /* The push may move the handle on to another ring, and unmap all that belongs to this one. */
 static int commit_shared(struct shmlog *log, struct binding *binding, size_t size)
 {
@@ -918,6 +954,7 @@ static int commit_shared(struct shmlog *log, struct binding *binding, size_t siz
 SHMLOG_API int shmlog_commit(struct shmlog *log, struct shmlog_claim *claim, size_t size)
 {
 	struct binding *binding = claim_binding(log, claim);
+	bool is_wanted;
 
 	if (!binding)
 		return -EBADF;
@@ -927,11 +964,9 @@ SHMLOG_API int shmlog_commit(struct shmlog *log, struct shmlog_claim *claim, siz
 		binding->claim.open = false;
 		return commit_shared(log, binding, size);
 	}
-	if (binding->claim.level > (load_relaxed_u32(binding->control) & CONTROL_LEVEL_MASK))
-		ring_skip(&binding->lane, binding->claim.position, binding->claim.blocks);
-	else
-		commit_own(binding, size);
-	binding->claim.open = false;
+	is_wanted =
+		binding->claim.level <= (load_relaxed_u32(binding->control) & CONTROL_LEVEL_MASK);
+	end_own_claim(binding, size, is_wanted, this_frame());
 	(void)leave_if_stale(log, binding);
 	return 0;
 }
@@ -939,7 +974,7 @@ SHMLOG_API int shmlog_commit(struct shmlog *log, struct shmlog_claim *claim, siz
 void producer_abort_claim(struct binding *binding)
 {
 	if (binding->claim.open && is_own(binding))
-		ring_skip(&binding->lane, binding->claim.position, binding->claim.blocks);
+		end_own_claim(binding, 0, false, this_frame());
 	binding->claim.open = false;
 }
 

@@ -211,7 +211,7 @@ static void take_record(struct check *check, unsigned producer, uint32_t serial)
 {
 	const enum journal_state state = journal_state(check->journal, producer, serial);
 
-	if (state == JOURNAL_NONE)
+	if (state == JOURNAL_NONE || state == JOURNAL_PASSED_OVER)
 		breach(check, "record %u.%u was never pushed", producer, serial);
 	if (state == JOURNAL_DROPPED)
 		breach(check, "record %u.%u is there although it was dropped", producer, serial);

@@ -22,10 +22,11 @@ enum { JOURNAL_TEXT_MAX = 192 };
 
 enum journal_state {
 	JOURNAL_NONE = 0,
-	JOURNAL_TRIED,     /* may be in the log, once                                       */
-	JOURNAL_DROPPED,   /* the push said no, or the claim was aborted: is not in the log */
-	JOURNAL_PUBLISHED, /* the push said yes: is in the log, once                        */
-	JOURNAL_DURABLE,   /* ... and a sync after it did: is there after a power cut, too  */
+	JOURNAL_TRIED,       /* may be in the log, once                                       */
+	JOURNAL_DROPPED,     /* the push said no, or the claim was aborted: is not in the log */
+	JOURNAL_PUBLISHED,   /* the push said yes: is in the log, once                        */
+	JOURNAL_DURABLE,     /* ... and a sync after it did: is there after a power cut, too  */
+	JOURNAL_PASSED_OVER, /* nobody tried: is not in the log, and no loss                */
 };
 
 struct journal;

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "point.h"
+
 enum {
 	RETRY_MS = 500,   /* a full disk is asked again this often                    */
 	FAILURES_MAX = 5, /* files in a row that take no page at all: give up         */
@@ -120,6 +122,7 @@ void pages_close(struct pages *pages)
 	pages->closed_count++;
 	pages->filling = NULL;
 	pages->filling_since = 0;
+	POINT(page_taken);
 }
 
 /* ---- placing ---- */
@@ -137,6 +140,7 @@ static void place(struct pages *pages, struct page_slot *slot)
 	slot->is_synced = false;
 	slot->state = PAGE_PLACED;
 	roll_add_page(file, (const void *)slot->builder.buffer, slot->builder.data_records);
+	POINT(page_placed);
 }
 
 /* False: the disk does not take it now. */
@@ -152,6 +156,7 @@ static bool submit(struct pages *pages, struct page_slot *slot)
 		return false;
 	}
 	slot->state = PAGE_IN_FLIGHT;
+	POINT(page_submitted);
 	return true;
 }
 
@@ -360,6 +365,7 @@ static void give_file_up(struct pages *pages)
 	pages->order_count = kept;
 	if (pages->file)
 		drop_file(pages);
+	POINT(file_given_up);
 	if (++pages->failures >= FAILURES_MAX)
 		pages->fatal = -EIO;
 	if (pages->failures > 1)
@@ -414,6 +420,7 @@ static void release_page(const struct pages *pages, struct page_slot *slot)
 	struct drain_snapshot now;
 
 	drain_release(slot->drain, slot->builder.buffer);
+	POINT(page_released);
 	if (!is_release_durable(pages))
 		return;
 	drain_snapshot(slot->drain, &now);
@@ -432,8 +439,10 @@ static void complete_first(struct pages *pages)
 		pages->failures = 0;
 	}
 	/* Its table holds every lane's position: from here on this log speaks for the ring. */
-	if (slot->is_file_page)
+	if (slot->is_file_page) {
 		slot->drain->writer->log_id = pages->log_id;
+		POINT(log_id_stored);
+	}
 	pages->previous_checksum = header->checksum;
 	store_relaxed(&status->pages, load_relaxed(&status->pages) + 1);
 	store_relaxed(&status->bytes, load_relaxed(&status->bytes) + slot->length);
@@ -463,6 +472,7 @@ static void page_written(struct pages *pages, struct page_slot *slot, int error)
 		return;
 	}
 	slot->state = PAGE_COMPLETE;
+	POINT(page_completed);
 	if (!first_in_state(pages, PAGE_PLACED))
 		leave_stall(pages);
 	complete(pages);

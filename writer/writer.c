@@ -13,6 +13,7 @@
 
 #include "doorbell.h"
 #include "hold.h"
+#include "point.h"
 
 enum {
 	POLL_US = 500,    /* between looks while the disk is at work                    */
@@ -130,6 +131,7 @@ static void answer(struct writer *writer, struct request *request, struct shared
 {
 	request->is_active = false;
 	store_seq_cst_u32(done, request->asked); /* MO done:A -> done:B */
+	POINT(request_answered);
 	(void)writer->sys->futex_wake(&done->raw);
 }
 
@@ -251,11 +253,13 @@ static void begin_sync(struct writer *writer)
 	}
 	pages_sync_begun(pages);
 	writer->is_sync_in_flight = io_sync(writer->io, pages->file->fd, TAG_SYNC) == 0;
+	POINT(sync_submitted);
 }
 
 static void synced(struct writer *writer, int error)
 {
 	writer->is_sync_in_flight = false;
+	POINT(sync_done);
 	if (error == 0) {
 		pages_sync_done(&writer->pages);
 		writer->is_snapshot_held = true;
@@ -329,6 +333,7 @@ void writer_enter_ring(struct writer *writer, struct drain *ring, uint64_t log_i
 	store_relaxed_u32(&status->state, WRITER_RUNNING);
 	status->pid = writer->sys->getpid();
 	status->pending_log_id = log_id;
+	POINT(pending_log_id_stored);
 	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
 		       (int)sizeof(status->log_path) - 1, writer->roll.path);
 	store_relaxed_u32(&status->io_backend, (uint32_t)writer->io->backend);
@@ -396,6 +401,7 @@ static void close_old(struct writer *writer)
 		memmove(&writer->rings[i], &writer->rings[i + 1],
 			(writer->ring_count - i) * sizeof(*writer->rings));
 		hold_release(old);
+		POINT(ring_left);
 		return;
 	}
 }
@@ -717,6 +723,7 @@ static int end(struct writer *writer)
 	if (is_clean)
 		writer->ring->writer->pending_log_id = 0;
 	store_relaxed_u32(&writer->ring->writer->state, is_clean ? WRITER_CLEAN : WRITER_ENDED);
+	POINT(writer_ended);
 	if (pages->fatal)
 		return reason_set(pages->fatal, "%s: %s; what was published waits in the ring",
 				  writer->config->directory, writer->told);

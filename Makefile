@@ -47,7 +47,9 @@ EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard docs/examples/*.c))
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/e2e/*.c))
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
-UNIT_SHARED := $(call objects,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
+# What several suites use.
+SUPPORT := $(call objects,$(wildcard tests/support/*.c))
+UNIT_SHARED := $(SUPPORT) $(call objects,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
 
 # Asked for together with other targets, `deps` comes first, also with -j.
 FIRST := $(filter deps,$(MAKECMDGOALS))
@@ -60,7 +62,7 @@ $(BUILD)/%.o: %.c | $(FIRST)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(BUILD)/tests/unit/%.o: ALL_CFLAGS += -Iwriter -Itools
+$(BUILD)/tests/unit/%.o: ALL_CFLAGS += -Iwriter -Itools -Itests/support
 
 # One object with every internal symbol localised: two copies in one process, or a program with a
 # function of the same name, do not meet.
@@ -132,8 +134,6 @@ bench: all $(BENCHES) ## ratios of this machine
 
 # ---- the proof suites: each has its rules beside its files, and adds itself to PROOFS ----
 
-# What several suites use: tests/support/.
-SUPPORT := $(call objects,$(wildcard tests/support/*.c))
 PROOFS :=
 PROOF_PACKAGES := patch
 include $(sort $(wildcard tests/*/suite.mk))

@@ -47,8 +47,7 @@ uint32_t journal_next(const struct journal *journal, unsigned producer);
 
 void journal_note(struct journal *journal, unsigned producer, uint32_t serial,
 		  enum journal_state state);
-enum journal_state journal_state(const struct journal *journal, unsigned producer,
-				 uint32_t serial);
+enum journal_state journal_state(const struct journal *journal, unsigned producer, uint32_t serial);
 
 /* A sync that began after they were published has succeeded: PUBLISHED becomes DURABLE. */
 void journal_note_durable(struct journal *journal, unsigned producer);
@@ -62,8 +61,8 @@ struct journal_totals {
 	uint64_t published; /* by the journal: PUBLISHED or DURABLE                           */
 	uint64_t tried;     /* whose push did not return                                      */
 	uint64_t dropped;
-	uint64_t found;     /* records of the log                                             */
-	uint64_t absent;    /* PUBLISHED, not found; allowed only after a power cut           */
+	uint64_t found;  /* records of the log                                             */
+	uint64_t absent; /* PUBLISHED, not found; allowed only after a power cut           */
 };
 
 /* What must be found. */

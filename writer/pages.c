@@ -199,7 +199,7 @@ void pages_seal(struct pages *pages)
 {
 	struct janitor_job job = { .kind = JANITOR_SEAL, .file = pages->file };
 
-	assert(count_under_way(pages) == 0);
+	assert(count_under_way(pages) == 0 && !pages->is_in_sync);
 	job.size = pages->file->size;
 	drain_stamp(pages->file_ring, &job.stamp);
 	job.stamp.segment_id = pages->file->segment_id;
@@ -314,7 +314,7 @@ static bool prepare_file(struct pages *pages, const struct page_slot *slot)
 {
 	if (pages->file && !pages->is_rolling && fits(pages, slot))
 		return true;
-	if (count_under_way(pages) > 0)
+	if (count_under_way(pages) > 0 || pages->is_in_sync)
 		return false;
 	if (pages->file)
 		pages_seal(pages);
@@ -494,6 +494,7 @@ bool pages_press_for_sync(const struct pages *pages)
 
 void pages_sync_begun(struct pages *pages)
 {
+	pages->is_in_sync = true;
 	for (unsigned i = 0; i < pages->order_count; i++) {
 		if (pages->order[i]->state != PAGE_COMPLETE)
 			break;
@@ -501,11 +502,13 @@ void pages_sync_begun(struct pages *pages)
 	}
 }
 
-void pages_sync_done(struct pages *pages)
+void pages_sync_done(struct pages *pages, bool is_good)
 {
-	for (unsigned i = 0; i < pages->order_count; i++)
+	pages->is_in_sync = false;
+	for (unsigned i = 0; is_good && i < pages->order_count; i++)
 		pages->order[i]->is_synced |= pages->order[i]->is_covered;
-	complete(pages);
+	if (is_good)
+		complete(pages);
 }
 
 void pages_written(struct pages *pages, unsigned tag, int error)
@@ -523,7 +526,7 @@ void pages_pump(struct pages *pages)
 {
 	struct page_slot *slot;
 
-	if (pages->is_poisoned && !any_in_flight(pages) && sync_last(pages))
+	if (pages->is_poisoned && !any_in_flight(pages) && !pages->is_in_sync && sync_last(pages))
 		give_file_up(pages);
 	if (pages->is_poisoned || pages->fatal || must_wait(pages))
 		return;
@@ -539,7 +542,7 @@ void pages_pump(struct pages *pages)
 		if (!submit(pages, slot))
 			return;
 	}
-	if (pages->is_rolling && count_under_way(pages) == 0)
+	if (pages->is_rolling && count_under_way(pages) == 0 && !pages->is_in_sync)
 		pages_seal(pages);
 	think_ahead(pages);
 }

@@ -251,8 +251,9 @@ static void begin_sync(struct writer *writer)
 		apply_snapshot(writer);
 		return;
 	}
-	pages_sync_begun(pages);
 	writer->is_sync_in_flight = io_sync(writer->io, pages->file->fd, TAG_SYNC) == 0;
+	if (writer->is_sync_in_flight)
+		pages_sync_begun(pages);
 	POINT(sync_submitted);
 }
 
@@ -260,8 +261,8 @@ static void synced(struct writer *writer, int error)
 {
 	writer->is_sync_in_flight = false;
 	POINT(sync_done);
+	pages_sync_done(&writer->pages, error == 0);
 	if (error == 0) {
-		pages_sync_done(&writer->pages);
 		writer->is_snapshot_held = true;
 		apply_snapshot(writer);
 		return;

@@ -327,16 +327,25 @@ static void turn(struct writer *writer, int64_t timeout_ns)
 
 /* ---- the ring's life ---- */
 
+/* An id without its path would lock everybody out, one with another's path lead them astray. Until
+ * both are there the ring names no log: it needs none, all that there was has been recovered. */
+static void name_log(const struct writer *writer, struct writer_status *status, uint64_t log_id)
+{
+	status->pending_log_id = 0;
+	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
+		       (int)sizeof(status->log_path) - 1, writer->roll.path);
+	POINT(log_path_stored);
+	status->pending_log_id = log_id;
+	POINT(pending_log_id_stored);
+}
+
 void writer_enter_ring(struct writer *writer, struct drain *ring, uint64_t log_id)
 {
 	struct writer_status *status = ring->writer;
 
 	store_relaxed_u32(&status->state, WRITER_RUNNING);
 	status->pid = writer->sys->getpid();
-	status->pending_log_id = log_id;
-	POINT(pending_log_id_stored);
-	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
-		       (int)sizeof(status->log_path) - 1, writer->roll.path);
+	name_log(writer, status, log_id);
 	store_relaxed_u32(&status->io_backend, (uint32_t)writer->io->backend);
 	store_relaxed(&status->stall_began_ns, 0);
 	store_relaxed_u32(&status->sleeping, 0);

@@ -1,0 +1,17 @@
+# The writer is killed everywhere: crash-writer, fence, soak.
+CRASH_WRITER := $(addprefix $(BUILD)/tests/crash-writer/,crash_writer)
+CRASH_WRITER_SHARED := $(call objects,$(addprefix tests/crash-writer/,points.c tracer.c load.c \
+	oracle.c trial.c))
+
+$(BUILD)/tests/crash-writer/%.o: ALL_CFLAGS += -Itests/support
+
+$(CRASH_WRITER): %: %.o $(CRASH_WRITER_SHARED) $(SUPPORT) $(LIB_OBJECTS)
+	$(call say,LD,$@)
+	$(Q)$(LINK) $^ $(LIB_LIBS)
+
+.PHONY: crash-writer
+crash-writer: all $(CRASH_WRITER) ## kill the writer at points and calls; SCENARIO=points CONFIG=uring FULL=1
+	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' FULL='$(FULL)' \
+		$(BUILD)/tests/crash-writer/crash_writer '$(SCENARIO)' '$(CONFIG)'
+
+PROOFS += crash-writer

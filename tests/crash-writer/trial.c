@@ -1,0 +1,246 @@
+/*
+ * trial.c - one ring, one log, one load, and writers that are killed. See trial.h.
+ */
+#include "trial.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "program.h"
+
+enum { WALK_FILES = 16, END_MS = 30000, ARGUMENTS_MAX = TRIAL_OPTIONS_MAX + 8 };
+
+struct trial_totals trial_totals;
+
+static char work[TRIAL_PATH_SIZE / 2];
+
+/* ---- where ---- */
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *unused)
+{
+	(void)status, (void)type, (void)unused;
+	return remove(path);
+}
+
+static void remove_tree(const char *path)
+{
+	(void)nftw(path, remove_one, WALK_FILES, FTW_DEPTH | FTW_PHYS);
+}
+
+static void remove_ring(const char *ring)
+{
+	const char *directory = getenv("SHMLOG_SHM_DIR");
+	char path[TRIAL_PATH_SIZE];
+
+	(void)snprintf(path, sizeof(path), "%.100s/shmlog.%.60s",
+		       directory ? directory : "/dev/shm", ring);
+	(void)unlink(path);
+}
+
+static void ring_name(char name[64])
+{
+	(void)snprintf(name, 64, "crash-writer.%d", (int)getpid());
+}
+
+void trial_open_work(const char *under)
+{
+	const char *temporary = getenv("TMPDIR");
+
+	if (!under)
+		under = temporary ? temporary : "/tmp";
+	(void)snprintf(work, sizeof(work), "%.60s/crash-writer.XXXXXX", under);
+	if (!mkdtemp(work))
+		broken("%s: %s", work, strerror(errno));
+}
+
+void trial_close_work(void)
+{
+	char ring[64];
+
+	ring_name(ring);
+	remove_ring(ring);
+	remove_tree(work);
+}
+
+/* ---- a trial ---- */
+
+static void tell(struct trial *trial, const char *where)
+{
+	const size_t length = strlen(trial->story);
+
+	(void)snprintf(trial->story + length, sizeof(trial->story) - length, "; %s", where);
+}
+
+void trial_begin(struct trial *trial, const struct trial_config *config,
+		 const struct points *points)
+{
+	*trial = (struct trial){ .config = config, .points = points, .plan = config->plan };
+	trial->violations_before = violations();
+	ring_name(trial->ring);
+	remove_ring(trial->ring);
+	(void)snprintf(trial->directory, sizeof(trial->directory), "%s/log", work);
+	(void)snprintf(trial->errors, sizeof(trial->errors), "%s/errors", work);
+	(void)snprintf(trial->scratch, sizeof(trial->scratch), "%s/scratch", work);
+	remove_tree(trial->directory);
+	(void)unlink(trial->errors);
+	trial->plan.ring = trial->ring;
+	trial->journal = journal_create(NULL, trial->plan.threads,
+					trial->plan.batches * trial->plan.batch + 1);
+	load_start(&trial->load, &trial->plan, trial->journal);
+	trial_totals.trials++;
+}
+
+static void fill_arguments(const struct trial *trial, const char *argv[ARGUMENTS_MAX],
+			   const char *last)
+{
+	unsigned count = 0;
+
+	argv[count++] = "shmlog-writer";
+	argv[count++] = "-r";
+	argv[count++] = trial->ring;
+	argv[count++] = "-d";
+	argv[count++] = trial->directory;
+	for (unsigned i = 0; trial->config->options[i]; i++)
+		argv[count++] = trial->config->options[i];
+	argv[count++] = last;
+	argv[count] = NULL;
+}
+
+/* Once it has the ring it takes signals, too: blocked and read when it is ready. */
+static void on_point(void *argument, pid_t pid, const char *point)
+{
+	struct trial *trial = argument;
+
+	if (strcmp(point, "ring_held") == 0)
+		load_tell_writer(&trial->load, pid);
+}
+
+void trial_run(struct trial *trial, const struct kill_rule *rule, struct traced_run *ret)
+{
+	const struct tracer tracer = {
+		.rule = *rule,
+		.error_path = trial->errors,
+		.cgroup_procs = trial->cgroup_procs,
+		.count_calls = rule->at == KILL_NEVER,
+		.on_point = on_point,
+		.argument = trial,
+	};
+	const char *argv[ARGUMENTS_MAX];
+
+	fill_arguments(trial, argv, NULL);
+	tracer_run(&tracer, trial->points, argv, ret);
+	load_tell_writer(&trial->load, 0);
+	trial_totals.starts++;
+	trial_totals.kills += ret->was_killed;
+	tell(trial, ret->was_killed ? ret->where : "ended");
+	if (!ret->was_killed && ret->status != 0)
+		violated("a writer ended with %d", ret->status);
+}
+
+static pid_t start_writer(struct trial *trial)
+{
+	const pid_t pid = program_start_writer(trial->ring, trial->directory,
+					       trial->config->options, trial->errors);
+
+	trial_totals.starts++;
+	if (!pid)
+		violated("a writer did not start");
+	return pid;
+}
+
+void trial_run_for(struct trial *trial, long us)
+{
+	const struct timespec time = { us / 1000000, us % 1000000 * 1000 };
+	const char *argv[ARGUMENTS_MAX];
+	char where[40];
+	pid_t pid;
+
+	fill_arguments(trial, argv, NULL);
+	pid = program_start(argv, trial->errors);
+	(void)nanosleep(&time, NULL);
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
+	(void)snprintf(where, sizeof(where), "after %ld us", us);
+	tell(trial, where);
+	trial_totals.starts++;
+	trial_totals.kills++;
+}
+
+/* All is published: what there is is drained by a writer that then ends by itself. */
+static void run_once(struct trial *trial)
+{
+	const char *argv[ARGUMENTS_MAX];
+	int status;
+
+	fill_arguments(trial, argv, "--once");
+	status = program_run(argv, trial->errors, END_MS);
+	trial_totals.starts++;
+	if (status != 0)
+		violated("the last writer, --once, ended with %d", status);
+}
+
+static void run_to_the_end(struct trial *trial)
+{
+	const pid_t pid = start_writer(trial);
+	int status;
+
+	if (!pid)
+		return;
+	load_tell_writer(&trial->load, pid);
+	status = program_wait(pid, END_MS);
+	load_tell_writer(&trial->load, 0);
+	if (status != 0)
+		violated("the last writer ended with %d", status);
+}
+
+static void print_errors(const struct trial *trial)
+{
+	char line[400];
+	FILE *file = fopen(trial->errors, "re");
+
+	while (file && fgets(line, sizeof(line), file))
+		(void)fprintf(stderr, "    %s", line);
+	if (file)
+		(void)fclose(file);
+}
+
+static void compare(struct trial *trial)
+{
+	struct journal_totals totals;
+	uint64_t lost;
+
+	oracle_compare(trial->journal, trial->directory, trial->scratch, &totals);
+	trial_totals.records += totals.found;
+	lost = oracle_lost(trial->directory);
+	if (lost)
+		violated("%llu records are marked as lost", (unsigned long long)lost);
+	oracle_ring_is_empty(trial->ring);
+	oracle_all_is_sealed(trial->directory);
+}
+
+bool trial_end(struct trial *trial)
+{
+	bool is_good;
+
+	if (load_has_finished(&trial->load))
+		run_once(trial);
+	else
+		run_to_the_end(trial);
+	load_end(&trial->load);
+	compare(trial);
+	is_good = violations() == trial->violations_before;
+	if (!is_good) {
+		(void)fprintf(stderr, "crash-writer: configuration %s%s\n", trial->config->name,
+			      trial->story);
+		print_errors(trial);
+	}
+	journal_destroy(trial->journal);
+	return is_good;
+}

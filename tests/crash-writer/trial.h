@@ -1,0 +1,60 @@
+/*
+ * trial.h - one ring, one log, one load, and writers that are killed until the last one ends well.
+ */
+#ifndef SHMLOG_TESTS_CRASH_WRITER_TRIAL_H
+#define SHMLOG_TESTS_CRASH_WRITER_TRIAL_H
+
+#include "load.h"
+#include "oracle.h"
+#include "tracer.h"
+
+enum { TRIAL_OPTIONS_MAX = 24, TRIAL_PATH_SIZE = 200 };
+
+struct trial_config {
+	const char *name;
+	const char *options[TRIAL_OPTIONS_MAX]; /* of the writer, NULL-terminated */
+	struct load_plan plan;                  /* its ring is the trial's        */
+};
+
+struct trial {
+	const struct trial_config *config;
+	const struct points *points;
+	const char *cgroup_procs; /* NULL, or where the killed writers run              */
+	char ring[64];
+	char directory[TRIAL_PATH_SIZE]; /* of the log    */
+	char errors[TRIAL_PATH_SIZE];    /* of the writers */
+	char scratch[TRIAL_PATH_SIZE];
+	struct load_plan plan;
+	struct journal *journal;
+	struct load load;
+	char story[600]; /* where its writers were killed                                   */
+	uint64_t violations_before;
+};
+
+struct trial_totals {
+	uint64_t trials;
+	uint64_t starts;
+	uint64_t kills;
+	uint64_t records; /* compared */
+};
+
+extern struct trial_totals trial_totals;
+
+/* The directory that all trials work in, removed by trial_forget_work(); the rings' names begin
+ * with "crash-writer.PID". @under: where; NULL: TMPDIR. */
+void trial_open_work(const char *under);
+void trial_close_work(void);
+
+void trial_begin(struct trial *trial, const struct trial_config *config,
+		 const struct points *points);
+
+/* A writer that is killed at the rule's place, or ends well without having come there. */
+void trial_run(struct trial *trial, const struct kill_rule *rule, struct traced_run *ret);
+
+/* A writer that runs untraced and is killed after so long. */
+void trial_run_for(struct trial *trial, long us);
+
+/* The last writer ends well, and all is there. True: nothing was violated since the begin. */
+bool trial_end(struct trial *trial);
+
+#endif

@@ -1,5 +1,5 @@
 # The writer is killed everywhere: crash-writer, fence, soak.
-CRASH_WRITER := $(addprefix $(BUILD)/tests/crash-writer/,crash_writer)
+CRASH_WRITER := $(addprefix $(BUILD)/tests/crash-writer/,crash_writer fence)
 CRASH_WRITER_SHARED := $(call objects,$(addprefix tests/crash-writer/,points.c tracer.c load.c \
 	oracle.c trial.c))
 
@@ -9,9 +9,14 @@ $(CRASH_WRITER): %: %.o $(CRASH_WRITER_SHARED) $(SUPPORT) $(LIB_OBJECTS)
 	$(call say,LD,$@)
 	$(Q)$(LINK) $^ $(LIB_LIBS)
 
-.PHONY: crash-writer
+.PHONY: crash-writer fence
 crash-writer: all $(CRASH_WRITER) ## kill the writer at points and calls; SCENARIO=points CONFIG=uring FULL=1
 	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' FULL='$(FULL)' \
 		$(BUILD)/tests/crash-writer/crash_writer '$(SCENARIO)' '$(CONFIG)'
 
-PROOFS += crash-writer
+fence: all $(CRASH_WRITER) ## a successor waits for a killed writer's writes; needs root
+	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' tests/crash-writer/fence.sh \
+		'$(abspath $(BUILD))/tests/crash-writer/fence'
+
+PROOFS += crash-writer fence
+PROOF_PACKAGES += e2fsprogs util-linux

@@ -129,8 +129,8 @@ void trial_run(struct trial *trial, const struct kill_rule *rule, struct traced_
 		.error_path = trial->errors,
 		.cgroup_procs = trial->cgroup_procs,
 		.count_calls = rule->at == KILL_NEVER,
-		.on_point = on_point,
-		.argument = trial,
+		.on_point = trial->on_point ? trial->on_point : on_point,
+		.argument = trial->on_point ? trial->argument : trial,
 	};
 	const char *argv[ARGUMENTS_MAX];
 
@@ -225,14 +225,10 @@ static void compare(struct trial *trial)
 	oracle_all_is_sealed(trial->directory);
 }
 
-bool trial_end(struct trial *trial)
+static bool end(struct trial *trial)
 {
 	bool is_good;
 
-	if (load_has_finished(&trial->load))
-		run_once(trial);
-	else
-		run_to_the_end(trial);
 	load_end(&trial->load);
 	compare(trial);
 	is_good = violations() == trial->violations_before;
@@ -243,4 +239,22 @@ bool trial_end(struct trial *trial)
 	}
 	journal_destroy(trial->journal);
 	return is_good;
+}
+
+bool trial_end(struct trial *trial)
+{
+	if (load_has_finished(&trial->load))
+		run_once(trial);
+	else
+		run_to_the_end(trial);
+	return end(trial);
+}
+
+bool trial_end_traced(struct trial *trial)
+{
+	const struct kill_rule rule = { KILL_NEVER, 0, 0 };
+	struct traced_run run;
+
+	trial_run(trial, &rule, &run);
+	return end(trial);
 }

@@ -20,6 +20,9 @@ struct trial {
 	const struct trial_config *config;
 	const struct points *points;
 	const char *cgroup_procs; /* NULL, or where the killed writers run              */
+	/* Who looks at a traced writer's points; the trial, unless it is told otherwise. */
+	void (*on_point)(void *argument, pid_t pid, const char *point);
+	void *argument;
 	char ring[64];
 	char directory[TRIAL_PATH_SIZE]; /* of the log    */
 	char errors[TRIAL_PATH_SIZE];    /* of the writers */
@@ -56,5 +59,8 @@ void trial_run_for(struct trial *trial, long us);
 
 /* The last writer ends well, and all is there. True: nothing was violated since the begin. */
 bool trial_end(struct trial *trial);
+
+/* The same; the last writer is traced, too. */
+bool trial_end_traced(struct trial *trial);
 
 #endif

@@ -259,11 +259,11 @@ int main(int argc, char **argv)
 	}
 	points_read(program_path("shmlog-writer"), &points);
 	sweep.points = &points;
-	trial_open_work(NULL);
+	work_open(NULL, "crash-writer");
 	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++)
 		if (!scenario || strcmp(scenario, scenarios[i].name) == 0)
 			run_scenario(&sweep, &scenarios[i], config);
-	trial_close_work();
+	work_close();
 	if (!scenario && !config)
 		print_unreached(&sweep);
 	printf("crash-writer: %llu kills of %llu writers in %llu logs; %llu records compared; %llu "

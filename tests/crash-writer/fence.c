@@ -56,7 +56,7 @@ static int64_t now_ms(void)
 static unsigned count_landed(const struct trial *trial)
 {
 	static uint8_t bytes[FILE_SIZE] __attribute__((aligned(BLOCK)));
-	char path[TRIAL_PATH_SIZE + 64];
+	char path[WORK_PATH_SIZE + 64];
 	unsigned landed = 0;
 	ssize_t size;
 	int fd;
@@ -160,10 +160,10 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	points_read(program_path("shmlog-writer"), &points);
-	trial_open_work(argv[1]);
+	work_open(argv[1], "fence");
 	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++)
 		run(&configs[i], &points, argv[2]);
-	trial_close_work();
+	work_close();
 	printf("fence: %llu writers, %llu killed, %llu records compared; %llu violations\n",
 	       (unsigned long long)trial_totals.starts, (unsigned long long)trial_totals.kills,
 	       (unsigned long long)trial_totals.records, (unsigned long long)violations());

@@ -3,73 +3,18 @@
  */
 #include "trial.h"
 
-#include <errno.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "program.h"
 
-enum { WALK_FILES = 16, END_MS = 30000, ARGUMENTS_MAX = TRIAL_OPTIONS_MAX + 8 };
+enum { END_MS = 30000, ARGUMENTS_MAX = TRIAL_OPTIONS_MAX + 8 };
 
 struct trial_totals trial_totals;
-
-static char work[TRIAL_PATH_SIZE / 2];
-
-/* ---- where ---- */
-
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *unused)
-{
-	(void)status, (void)type, (void)unused;
-	return remove(path);
-}
-
-static void remove_tree(const char *path)
-{
-	(void)nftw(path, remove_one, WALK_FILES, FTW_DEPTH | FTW_PHYS);
-}
-
-static void remove_ring(const char *ring)
-{
-	const char *directory = getenv("SHMLOG_SHM_DIR");
-	char path[TRIAL_PATH_SIZE];
-
-	(void)snprintf(path, sizeof(path), "%.100s/shmlog.%.60s",
-		       directory ? directory : "/dev/shm", ring);
-	(void)unlink(path);
-}
-
-static void ring_name(char name[64])
-{
-	(void)snprintf(name, 64, "crash-writer.%d", (int)getpid());
-}
-
-void trial_open_work(const char *under)
-{
-	const char *temporary = getenv("TMPDIR");
-
-	if (!under)
-		under = temporary ? temporary : "/tmp";
-	(void)snprintf(work, sizeof(work), "%.60s/crash-writer.XXXXXX", under);
-	if (!mkdtemp(work))
-		broken("%s: %s", work, strerror(errno));
-}
-
-void trial_close_work(void)
-{
-	char ring[64];
-
-	ring_name(ring);
-	remove_ring(ring);
-	remove_tree(work);
-}
-
-/* ---- a trial ---- */
 
 static void tell(struct trial *trial, const char *where)
 {
@@ -83,12 +28,11 @@ void trial_begin(struct trial *trial, const struct trial_config *config,
 {
 	*trial = (struct trial){ .config = config, .points = points, .plan = config->plan };
 	trial->violations_before = violations();
-	ring_name(trial->ring);
-	remove_ring(trial->ring);
-	(void)snprintf(trial->directory, sizeof(trial->directory), "%s/log", work);
-	(void)snprintf(trial->errors, sizeof(trial->errors), "%s/errors", work);
-	(void)snprintf(trial->scratch, sizeof(trial->scratch), "%s/scratch", work);
-	remove_tree(trial->directory);
+	work_ring_name(trial->ring);
+	work_path(trial->directory, "log");
+	work_path(trial->errors, "errors");
+	work_path(trial->scratch, "scratch");
+	work_begin(trial->ring, trial->directory);
 	(void)unlink(trial->errors);
 	trial->plan.ring = trial->ring;
 	trial->journal = journal_create(NULL, trial->plan.threads,
@@ -200,17 +144,6 @@ static void run_to_the_end(struct trial *trial)
 		violated("the last writer ended with %d", status);
 }
 
-static void print_errors(const struct trial *trial)
-{
-	char line[400];
-	FILE *file = fopen(trial->errors, "re");
-
-	while (file && fgets(line, sizeof(line), file))
-		(void)fprintf(stderr, "    %s", line);
-	if (file)
-		(void)fclose(file);
-}
-
 static void compare(struct trial *trial)
 {
 	struct journal_totals totals;
@@ -235,7 +168,7 @@ static bool end(struct trial *trial)
 	if (!is_good) {
 		(void)fprintf(stderr, "crash-writer: configuration %s%s\n", trial->config->name,
 			      trial->story);
-		print_errors(trial);
+		work_print(trial->errors);
 	}
 	journal_destroy(trial->journal);
 	return is_good;

@@ -7,8 +7,9 @@
 #include "load.h"
 #include "oracle.h"
 #include "tracer.h"
+#include "work.h"
 
-enum { TRIAL_OPTIONS_MAX = 24, TRIAL_PATH_SIZE = 200 };
+enum { TRIAL_OPTIONS_MAX = 24 };
 
 struct trial_config {
 	const char *name;
@@ -23,10 +24,10 @@ struct trial {
 	/* Who looks at a traced writer's points; the trial, unless it is told otherwise. */
 	void (*on_point)(void *argument, pid_t pid, const char *point);
 	void *argument;
-	char ring[64];
-	char directory[TRIAL_PATH_SIZE]; /* of the log    */
-	char errors[TRIAL_PATH_SIZE];    /* of the writers */
-	char scratch[TRIAL_PATH_SIZE];
+	char ring[WORK_RING_SIZE];
+	char directory[WORK_PATH_SIZE]; /* of the log    */
+	char errors[WORK_PATH_SIZE];    /* of the writers */
+	char scratch[WORK_PATH_SIZE];
 	struct load_plan plan;
 	struct journal *journal;
 	struct load load;
@@ -42,11 +43,6 @@ struct trial_totals {
 };
 
 extern struct trial_totals trial_totals;
-
-/* The directory that all trials work in, removed by trial_forget_work(); the rings' names begin
- * with "crash-writer.PID". @under: where; NULL: TMPDIR. */
-void trial_open_work(const char *under);
-void trial_close_work(void);
 
 void trial_begin(struct trial *trial, const struct trial_config *config,
 		 const struct points *points);

@@ -90,13 +90,30 @@ static bool take_data(struct drain *drain, struct page_builder *page, struct dra
 	return true;
 }
 
-/* What a lane lost below the ring: released, but not (or no longer) on disk. */
-static bool mark_missing(struct drain *drain, struct page_builder *page, struct drain_lane *lane)
+/* What a lane lost below the ring: released, but no longer on disk. */
+static bool mark_unsynced(struct drain *drain, struct page_builder *page, struct drain_lane *lane)
 {
-	if (!append_gap(drain, page, lane, slot_of(drain, lane->slot.lane, 0), lane->missing))
+	const uint64_t lost[LOSS_REASONS] = { [LOSS_UNSYNCED] = lane->unsynced };
+
+	if (!append_gap(drain, page, lane, slot_of(drain, lane->slot.lane, 0), lost))
 		return false;
-	memset(lane->missing, 0, sizeof(lane->missing));
+	lane->unsynced = 0;
 	return true;
+}
+
+/* Its GAP stands in the next FILE page; this gives that page a reason to be written. */
+static bool note_unwritten(struct page_builder *page, struct drain_lane *lane)
+{
+	char text[128];
+
+	if (lane->unwritten == 0 || lane->is_unwritten_noted)
+		return true;
+	(void)snprintf(text, sizeof(text),
+		       "%llu records of lane %u were released by an earlier writer, and are not in "
+		       "this log",
+		       (unsigned long long)lane->unwritten, lane->slot.lane);
+	lane->is_unwritten_noted = drain_note(page, text);
+	return lane->is_unwritten_noted;
 }
 
 /* Drops of the binding before this one, that it could no longer announce itself, come first. */
@@ -120,7 +137,7 @@ static bool take_source(struct drain *drain, struct page_builder *page, struct d
 	source.lane = slot->lane;
 	source.owner = slot->owner;
 	source.reserved = 0;
-	if (!mark_missing(drain, page, lane) ||
+	if (!mark_unsynced(drain, page, lane) ||
 	    !mark_before_source(drain, page, lane, slot, &source) ||
 	    !touch(page, lane, slot, sizeof(source)))
 		return false;
@@ -373,7 +390,8 @@ static bool mark_unbound(struct drain *drain, struct page_builder *page)
 void drain_mark(struct drain *drain, struct page_builder *page)
 {
 	for (uint32_t lane = 0; lane < lane_count(drain); lane++)
-		if (!mark_missing(drain, page, &drain->lanes[lane]))
+		if (!mark_unsynced(drain, page, &drain->lanes[lane]) ||
+		    !note_unwritten(page, &drain->lanes[lane]))
 			return;
 	for (uint32_t lane = 1; lane < lane_count(drain); lane++)
 		if (!mark_slot(drain, page, &drain->lanes[lane].slot))

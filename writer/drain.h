@@ -13,6 +13,8 @@
  *     named once, over restarts, too.
  * I4. Numbers of sources in pages are those of their slots: lane n is n, owner id o is 256 + o,
  *     0 is the writer. A SOURCE record gives the number a new meaning from there on.
+ * I5. What a restart finds released, but not on disk, is named by GAPs in the first FILE page,
+ * whose table takes the positions beyond it: a kill leaves both on disk, or neither.
  */
 #ifndef SHMLOG_WRITER_DRAIN_H
 #define SHMLOG_WRITER_DRAIN_H
@@ -65,9 +67,11 @@ struct drain_lane {
 	uint32_t pages_under_way; /* that hold an entry of this lane and are not complete  */
 	bool is_touched;          /* has a CURSOR entry in the page being filled           */
 	bool is_quarantined;
-	bool is_emptied;                /* the running pass has come to its end                  */
-	uint64_t pass_end;              /* a pass takes no more than a full lane                 */
-	uint64_t missing[LOSS_REASONS]; /* lost below the ring; not named yet                */
+	bool is_emptied;         /* the running pass has come to its end                  */
+	uint64_t pass_end;       /* a pass takes no more than a full lane                 */
+	uint64_t unsynced;       /* lost to failed syncs; not named yet                      */
+	uint64_t unwritten;      /* I5: lost below the ring; in no complete FILE page yet    */
+	bool is_unwritten_noted; /* a page will follow, so a file will begin                 */
 };
 
 struct drain {
@@ -87,6 +91,7 @@ struct drain {
 	uint64_t pass_blocks; /* taken by the running pass                                   */
 	uint64_t total_records;
 	uint64_t total_lost;
+	uint64_t lost_on_disk; /* by the last page restored                                  */
 	uint64_t total_abandoned;
 };
 
@@ -107,7 +112,7 @@ void drain_restore_page(struct drain *drain, const void *page);
  * drain_restore_end() - the disk has spoken: move the ring to where it is.
  * @log_continues: the pages were of the log that this ring was drained into last.
  * Where the ring is ahead of the disk although it was (a power cut under a surviving ring), the
- * difference is lost; the next drain_mark() names it.
+ * difference is lost: I5. Losses that only pages had named which are gone are named again.
  */
 void drain_restore_end(struct drain *drain, bool log_continues);
 
@@ -133,8 +138,11 @@ bool drain_note(struct page_builder *page, const char *text);
 /* The entries of everything touched, into their reserved room; nothing is touched any more. */
 void drain_close_page(struct drain *drain, struct page_builder *page);
 
-/* The FILE page's content: all SOURCEs and entries as of the last released page. */
+/* The FILE page's content: all SOURCEs and entries as of the last released page, GAPs of I5. */
 void drain_fill_file_page(const struct drain *drain, struct page_builder *page);
+
+/* It is complete. */
+void drain_file_page_done(struct drain *drain);
 
 /* The stamp of a page that is closed now. page_no and salt are the caller's. */
 void drain_stamp(const struct drain *drain, struct page_stamp *ret);

@@ -70,12 +70,29 @@ static void append_source(struct page_builder *page, const struct drain_slot *sl
 		page_append(page, &header, &slot->kept.source);
 }
 
+static void append_unwritten(struct page_builder *page, const struct drain *drain,
+			     const struct drain_lane *lane)
+{
+	const struct gap_payload gap = { .lost = { [LOSS_UNWRITTEN] = lane->unwritten } };
+	const struct record_header header = {
+		.length = sizeof(gap),
+		.source = slot_source_no(lane->slot.lane ? &lane->slot : &drain->owners[0]),
+		.kind = RECORD_GAP,
+		.ticks = clock_writer_stamp(drain->segment.geometry.clock),
+	};
+
+	if (lane->unwritten)
+		page_append(page, &header, &gap);
+}
+
 void drain_fill_file_page(const struct drain *drain, struct page_builder *page)
 {
 	for (uint32_t i = 1; i < lane_count(drain); i++)
 		append_source(page, &drain->lanes[i].slot);
 	for (uint32_t owner = 0; owner < OWNER_IDS; owner++)
 		append_source(page, &drain->owners[owner]);
+	for (uint32_t i = 0; i < lane_count(drain); i++)
+		append_unwritten(page, drain, &drain->lanes[i]);
 	page_reserve(page,
 		     lane_count(drain) * (CURSOR_ROOM + MARKED_ROOM) + OWNER_IDS * MARKED_ROOM);
 	for (uint32_t i = 0; i < lane_count(drain); i++) {
@@ -92,6 +109,12 @@ void drain_fill_file_page(const struct drain *drain, struct page_builder *page)
 			append_marked(page, owner, &owner->kept);
 	}
 	append_marked(page, &drain->unbound, &drain->unbound.kept);
+}
+
+void drain_file_page_done(struct drain *drain)
+{
+	for (uint32_t i = 0; i < lane_count(drain); i++)
+		drain->lanes[i].unwritten = 0;
 }
 
 void drain_stamp(const struct drain *drain, struct page_stamp *ret)

@@ -32,26 +32,27 @@ static int map_words(struct drain *drain)
 	return r;
 }
 
-/* What the segment says is a start; what the disk says comes on top (drain_restore_page). */
+/* What the segment says. Marks in `kept` are the disk's from the beginning (drain_restore_page). */
+static void init_source(struct drain *drain, const struct drain_slot *slot, struct slot_state *ret)
+{
+	ret->source = *status_source(drain, slot);
+	ret->source.name[SOURCE_NAME_SIZE - 1] = '\0';
+	ret->source.lane = slot->lane;
+	ret->source.owner = slot->owner;
+	ret->has_source = ret->source.pid != 0;
+	if (slot->lane == 0)
+		ret->records = load_relaxed(&owner_status_at(drain, slot->owner)->records_released);
+}
+
 static void init_slot(struct drain *drain, struct drain_slot *slot)
 {
-	slot->kept = (struct slot_state){ 0 };
-	copy_counters(slot->kept.marked, status_marked(drain, slot));
+	slot->now = (struct slot_state){ 0 };
+	if (slot->lane != LANE_UNBOUND)
+		init_source(drain, slot, &slot->now);
+	slot->kept = slot->now;
+	copy_counters(slot->now.marked, status_marked(drain, slot));
 	for (size_t i = 0; i < LOSS_REASONS; i++)
-		drain->total_lost += slot->kept.marked[i];
-	if (slot->lane == LANE_UNBOUND) {
-		slot->now = slot->kept;
-		return;
-	}
-	slot->kept.source = *status_source(drain, slot);
-	slot->kept.source.name[SOURCE_NAME_SIZE - 1] = '\0';
-	slot->kept.source.lane = slot->lane;
-	slot->kept.source.owner = slot->owner;
-	slot->kept.has_source = slot->kept.source.pid != 0;
-	if (slot->lane == 0)
-		slot->kept.records =
-			load_relaxed(&owner_status_at(drain, slot->owner)->records_released);
-	slot->now = slot->kept; /* until the disk has spoken: see restore_slot() */
+		drain->total_lost += slot->now.marked[i];
 }
 
 static void init_lane(struct drain *drain, uint32_t lane_no)
@@ -285,7 +286,7 @@ void drain_count_unsynced(struct drain *drain)
 
 		if (lost == 0)
 			continue;
-		lane->missing[LOSS_UNSYNCED] += lost;
+		lane->unsynced += lost;
 		store_relaxed(&lane->status->failed, load_relaxed(&lane->status->failed) + lost);
 		set_durable(drain, lane, &lane->written);
 	}
@@ -416,14 +417,18 @@ void drain_restore_page(struct drain *drain, const void *page)
 		else if (entry->type == ENTRY_MARKED)
 			keep_marked(drain, (const void *)entry);
 	}
+	drain->lost_on_disk = header->total_lost;
 	drain->total_records = max_u64(drain->total_records, header->total_records);
-	drain->total_lost = max_u64(drain->total_lost, header->total_lost);
 	drain->total_abandoned = max_u64(drain->total_abandoned, header->total_abandoned);
 }
 
-/* The disk's word against the ring's own. Marks only grow: the larger is the newer. The rest is
- * the ring's where the disk is behind it in this lane: an older log, or one that lost its end. */
-static void restore_slot(struct drain *drain, struct drain_slot *slot, bool is_disk_behind)
+/*
+ * The disk's word against the ring's own. What the log has named, it must still hold: a mark that
+ * went with a lost page is made again. Another log has the ring's marks; they only grow. The rest
+ * is the ring's where the disk is behind it in this lane.
+ */
+static void restore_slot(struct drain *drain, struct drain_slot *slot, bool is_disk_behind,
+			 bool log_continues)
 {
 	const struct slot_state of_disk = slot->kept;
 	const struct slot_state of_ring = slot->now;
@@ -431,7 +436,9 @@ static void restore_slot(struct drain *drain, struct drain_slot *slot, bool is_d
 	if (is_disk_behind)
 		slot->kept = of_ring;
 	for (size_t i = 0; i < LOSS_REASONS; i++)
-		slot->kept.marked[i] = max_u64(of_disk.marked[i], of_ring.marked[i]);
+		slot->kept.marked[i] = log_continues
+					       ? of_disk.marked[i]
+					       : max_u64(of_disk.marked[i], of_ring.marked[i]);
 	slot->now = slot->kept;
 	export_slot(drain, slot);
 }
@@ -445,7 +452,7 @@ static bool restore_lane(struct drain *drain, struct drain_lane *lane, bool log_
 
 	if (is_disk_behind) {
 		if (log_continues && ring.records > lane->taken.records)
-			lane->missing[LOSS_UNWRITTEN] = ring.records - lane->taken.records;
+			lane->unwritten = ring.records - lane->taken.records;
 		lane->taken = ring;
 		lane->abandoned = load_relaxed(&lane->status->abandoned);
 	}
@@ -465,21 +472,36 @@ static void restore_unsynced(struct drain *drain, struct drain_lane *lane)
 	const uint64_t marked = slot_of(drain, lane->slot.lane, 0)->kept.marked[LOSS_UNSYNCED];
 
 	if (failed > marked)
-		lane->missing[LOSS_UNSYNCED] = failed - marked;
+		lane->unsynced = failed - marked;
+}
+
+/* I5: all pages from now on are behind the FILE page with the GAP. */
+static void count_unwritten(struct drain *drain, const struct drain_lane *lane)
+{
+	struct drain_slot *slot = slot_of(drain, lane->slot.lane, 0);
+
+	slot->now.marked[LOSS_UNWRITTEN] += lane->unwritten;
+	slot->kept.marked[LOSS_UNWRITTEN] += lane->unwritten;
+	drain->total_lost += lane->unwritten;
+	export_slot(drain, slot);
 }
 
 void drain_restore_end(struct drain *drain, bool log_continues)
 {
 	const bool is_behind_in_0 = restore_lane(drain, &drain->lanes[0], log_continues);
 
+	drain->total_lost = log_continues ? drain->lost_on_disk
+					  : max_u64(drain->total_lost, drain->lost_on_disk);
 	for (uint32_t owner = 0; owner < OWNER_IDS; owner++)
-		restore_slot(drain, &drain->owners[owner], is_behind_in_0);
+		restore_slot(drain, &drain->owners[owner], is_behind_in_0, log_continues);
 	for (uint32_t i = 1; i < lane_count(drain); i++)
 		restore_slot(drain, &drain->lanes[i].slot,
-			     restore_lane(drain, &drain->lanes[i], log_continues));
-	restore_slot(drain, &drain->unbound, false);
-	for (uint32_t i = 0; i < lane_count(drain); i++)
+			     restore_lane(drain, &drain->lanes[i], log_continues), log_continues);
+	restore_slot(drain, &drain->unbound, false, log_continues);
+	for (uint32_t i = 0; i < lane_count(drain); i++) {
 		restore_unsynced(drain, &drain->lanes[i]);
+		count_unwritten(drain, &drain->lanes[i]);
+	}
 	POINT(ring_restored);
 	drain_wake_all(drain);
 }

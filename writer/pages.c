@@ -442,6 +442,7 @@ static void complete_first(struct pages *pages)
 	if (slot->is_file_page) {
 		slot->drain->writer->log_id = pages->log_id;
 		POINT(log_id_stored);
+		drain_file_page_done(slot->drain);
 	}
 	pages->previous_checksum = header->checksum;
 	store_relaxed(&status->pages, load_relaxed(&status->pages) + 1);

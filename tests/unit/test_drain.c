@@ -783,11 +783,22 @@ Test(restart, a_gap_on_disk_is_not_marked_again, .init = set_up_two_lanes, .fini
 	expect_marks(2, "");
 }
 
-Test(restart, the_file_page_alone_restores_all, .init = set_up, .fini = tear_down)
+/* What the next FILE page would hold, into pages[@page]. */
+static void fill_file_page(unsigned page)
 {
-	const struct page_stamp stamp = { .segment_id = ring.segment.geometry.segment_id };
+	const struct page_stamp stamp = { .segment_id = ring.segment.geometry.segment_id,
+					  .total_lost = ring.drain.total_lost };
 	struct file_info info = { 0 };
 
+	page_begin(&builder, pages[page], PAGE_FILE);
+	page_append_info(&builder, &info, sizeof(info));
+	drain_fill_file_page(&ring.drain, &builder);
+	(void)page_finish(&builder, &stamp);
+	ring_page_text(pages[page], text, sizeof(text));
+}
+
+Test(restart, the_file_page_alone_restores_all, .init = set_up, .fini = tear_down)
+{
 	ring_source(&ring, 1, "me", 0);
 	ring_data(&ring, 1, "a");
 	ring_put(&ring, 0, 5, RECORD_DATA, "b", 1);
@@ -800,11 +811,7 @@ Test(restart, the_file_page_alone_restores_all, .init = set_up, .fini = tear_dow
 	ring_data(&ring, 1, "later");
 	expect_taken(2, "1:later"); /* under way: not in the table */
 
-	page_begin(&builder, pages[3], PAGE_FILE);
-	page_append_info(&builder, &info, sizeof(info));
-	drain_fill_file_page(&ring.drain, &builder);
-	(void)page_finish(&builder, &stamp);
-	ring_page_text(pages[3], text, sizeof(text));
+	fill_file_page(3);
 	expect("1=me");
 	/* As if the segment knew nothing. */
 	for (uint32_t lane = 0; lane < 2; lane++)
@@ -828,15 +835,62 @@ static void lose_page_below_ring(void)
 	ring_reopen(&ring);
 }
 
-Test(restart, what_the_ring_is_ahead_of_its_log_is_marked_as_lost, .init = set_up,
+#define NOTE_OF_5 \
+	"(5 records of lane 1 were released by an earlier writer, and are not in this log)"
+
+Test(restart, what_the_ring_is_ahead_of_its_log_is_named_by_the_first_file_page, .init = set_up,
      .fini = tear_down)
 {
 	lose_page_below_ring();
 	drain_restore_end(&ring.drain, true);
 	cr_assert(ring_released(&ring, 1) == 5, "never back");
-	expect_marks(1, "1-5w");
+	cr_assert(ring.drain.total_lost == 5);
+	expect_marks(1, NOTE_OF_5);
 	expect_marks(2, "");
-	expect_nothing(3);
+	fill_file_page(3);
+	expect("1-5w");
+	fill_file_page(3);
+	expect("1-5w"); /* the one before did not come to the disk */
+	drain_file_page_done(&ring.drain);
+	fill_file_page(4);
+	expect("");
+	expect_nothing(5);
+}
+
+Test(restart, that_file_page_and_its_loss_are_on_disk_together, .init = set_up, .fini = tear_down)
+{
+	lose_page_below_ring();
+	drain_restore_end(&ring.drain, true);
+	fill_file_page(3);
+	ring_reopen(&ring); /* killed before it was on disk */
+	drain_restore_end(&ring.drain, true);
+	fill_file_page(4);
+	expect("1-5w");
+	ring_reopen(&ring); /* killed behind it */
+	drain_restore_page(&ring.drain, pages[4]);
+	drain_restore_end(&ring.drain, true);
+	cr_assert(ring.drain.total_lost == 5);
+	expect_marks(5, "");
+	fill_file_page(6);
+	expect("");
+}
+
+Test(restart, a_mark_that_went_with_a_lost_page_is_made_again, .init = set_up_two_lanes,
+     .fini = tear_down)
+{
+	drop_in_child(3);
+	(void)take(0);
+	release(0);
+	expect_marks(1, "1-3f");
+	release(1);
+	ring_reopen(&ring);
+	drain_restore_page(&ring.drain, pages[0]);
+	drain_restore_end(&ring.drain, true);
+	expect_marks(2, "1-3f");
+	release(2);
+	ring_reopen(&ring);
+	drain_restore_end(&ring.drain, false);
+	expect_marks(3, ""); /* another log: the ring's word that it was named */
 }
 
 Test(restart, what_another_log_holds_is_not_marked, .init = set_up, .fini = tear_down)

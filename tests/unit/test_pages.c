@@ -758,7 +758,7 @@ Test(error, of_that_sync_counts_what_may_be_lost, .init = set_up, .fini = tear_d
 	answer(find_sync(), -EIO);
 	complete_all();
 	cr_assert(load_relaxed(&ring_status(&ring, 1)->failed) == 1, "a, but not b");
-	cr_assert(ring.drain.lanes[1].missing[LOSS_UNSYNCED] == 1);
+	cr_assert(ring.drain.lanes[1].unsynced == 1);
 }
 
 Test(error, a_poisoned_file_takes_nothing_more, .init = set_up, .fini = tear_down)

@@ -392,7 +392,7 @@ Test(last_file, the_ring_never_goes_back, .init = set_up, .fini = tear_down)
 	store_relaxed(&ring.drain.lanes[1].status->records_released, 5);
 	recover();
 	cr_assert(ring_released(&ring, 1) == 5);
-	cr_assert(ring.drain.lanes[1].missing[LOSS_UNWRITTEN] == 4);
+	cr_assert(ring.drain.lanes[1].unwritten == 4);
 }
 
 static void make_sealed_with_decayed_page(off_t at)

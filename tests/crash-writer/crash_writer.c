@@ -2,9 +2,10 @@
  * crash_writer.c - the writer is killed everywhere: at each named point, at each boundary of its
  * system calls, during its recovery, and at random moments; then all must be there, once.
  *
- *	crash_writer [points|calls|recovery|moments [CONFIGURATION]]
+ *	crash_writer [points|calls|recovery|moments [CONFIGURATION [POINT]]]
  *
- * FULL=1: every boundary of every configuration, and more hits of each point.
+ * FULL=1: every boundary of every configuration, and more hits of each point. One point alone gets
+ * as many, too.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,10 +15,10 @@
 #include "trial.h"
 
 enum {
-	HITS_MAX = 6,        /* of each point and configuration; FULL: 40           */
-	CALLS_MAX = 90,      /* of each configuration; FULL: all                    */
-	RECOVERIES_MAX = 60, /* of each configuration; FULL: all                    */
-	MOMENTS = 25,        /* trials of each configuration; FULL: 400             */
+	HITS_MAX = 6, /* of each point and configuration                     */
+	HITS_FULL = 40,
+	CALLS_MAX = 90, /* of each configuration; FULL: all                    */
+	MOMENTS = 25,   /* trials of each configuration; FULL: 400             */
 	MOMENT_KILLS = 4,
 	MOMENT_MAX_US = 12000,
 	BREACHES_MAX = 5, /* then it is enough */
@@ -30,6 +31,7 @@ enum {
 		  .batches = 4,           \
 		  .batch = 60,            \
 		  .is_stepwise = true,    \
+		  .rotates = true,        \
 		  __VA_ARGS__ }
 #define BULK(...)                           \
 	.plan = { .lanes = 3,               \
@@ -37,6 +39,15 @@ enum {
 		  .threads = 3,             \
 		  .batches = 2,             \
 		  .batch = 3600,            \
+		  __VA_ARGS__ }
+/* Bursts of some pages: files end in the midst of them. */
+#define PACED(...)                          \
+	.plan = { .lanes = 2,               \
+		  .lane_size = 1024 * 1024, \
+		  .threads = 2,             \
+		  .batches = 3,             \
+		  .batch = 5700,            \
+		  .is_stepwise = true,      \
 		  __VA_ARGS__ }
 #define FILES "--max-file", "1M", "--max-volume", "2M"
 
@@ -53,6 +64,7 @@ static const struct trial_config configs[] = {
 	  { "--io", "uring", "--sync", "none", "--lanes", "3", "--lane-size", "64K", FILES },
 	  SMALL(.ring_is_made = true) },
 	{ "uring-bulk", { "--io", "uring", "--sync", "1ms", FILES }, BULK(0) },
+	{ "uring-paced", { "--io", "uring", "--sync", "3ms", FILES }, PACED(0) },
 	{ "pwrite-bulk", { "--io", "pwrite", "--sync", "none", FILES }, BULK(0) },
 	{ "uring-durable-bulk",
 	  { "--io", "uring", "--release", "durable", "--sync", "page", FILES },
@@ -62,6 +74,7 @@ static const struct trial_config configs[] = {
 struct sweep {
 	const struct points *points;
 	const struct trial_config *config;
+	const char *only_point; /* NULL: all */
 	bool is_full;
 	uint64_t random;
 	uint64_t hits[POINTS_MAX]; /* of runs that were not killed */
@@ -83,7 +96,7 @@ static bool is_enough(void)
 
 static bool is_bulk(const struct trial_config *config)
 {
-	return !config->plan.is_stepwise;
+	return !config->plan.rotates;
 }
 
 /* ---- one trial: something to recover, the kill, perhaps a second one, the end ---- */
@@ -132,12 +145,15 @@ static uint64_t measure(struct sweep *sweep)
 /* Of each point the first hits, and some between there and the last. */
 static void sweep_points(struct sweep *sweep)
 {
-	const uint64_t most = sweep->is_full ? 40 : HITS_MAX;
+	const uint64_t most = sweep->is_full || sweep->only_point ? HITS_FULL : HITS_MAX;
 
 	(void)measure(sweep);
 	for (unsigned point = 0; point < sweep->points->count; point++) {
 		const uint64_t hits = sweep->hits[point];
 
+		if (sweep->only_point &&
+		    strcmp(sweep->only_point, sweep->points->names[point]) != 0)
+			continue;
 		for (uint64_t i = 0; i < most && i < hits && !is_enough(); i++) {
 			const uint64_t n = i < 3 || hits <= most ? i + 1 : i * hits / most + 1;
 			const struct kill_rule rule = { KILL_AT_POINT, (int)point, n };
@@ -165,20 +181,16 @@ static void sweep_calls(struct sweep *sweep)
 /* One log: its recovery is killed at its first, second, ... boundary, until one writer ends. */
 static void sweep_recovery(struct sweep *sweep)
 {
-	const uint64_t step = sweep->is_full ? 1 : 3;
 	struct traced_run run = { .was_killed = true };
 	struct trial trial;
 
 	trial_begin(&trial, sweep->config, sweep->points);
 	for (unsigned i = 0; i < 3; i++)
 		leave_something(sweep, &trial);
-	for (uint64_t n = 1 + next_random(sweep) % step; run.was_killed && !is_enough();
-	     n += step) {
+	for (uint64_t n = 1; run.was_killed && !is_enough(); n++) {
 		const struct kill_rule rule = { KILL_AT_CALL, 0, n };
 
 		trial_run(&trial, &rule, &run);
-		if (!sweep->is_full && n > RECOVERIES_MAX * step)
-			break;
 	}
 	(void)trial_end(&trial);
 }
@@ -249,8 +261,11 @@ int main(int argc, char **argv)
 {
 	const char *scenario = argc > 1 && argv[1][0] ? argv[1] : NULL;
 	const char *config = argc > 2 && argv[2][0] ? argv[2] : NULL;
+	const char *point = argc > 3 && argv[3][0] ? argv[3] : NULL;
 	const char *full = getenv("FULL");
-	struct sweep sweep = { .is_full = full && *full, .random = UINT64_C(88172645463325252) };
+	struct sweep sweep = { .only_point = point,
+			       .is_full = full && *full,
+			       .random = UINT64_C(88172645463325252) };
 	struct points points;
 
 	if (tracer_missing()) {
@@ -263,7 +278,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++)
 		if (!scenario || strcmp(scenario, scenarios[i].name) == 0)
 			run_scenario(&sweep, &scenarios[i], config);
-	work_close();
 	if (!scenario && !config)
 		print_unreached(&sweep);
 	printf("crash-writer: %llu kills of %llu writers in %llu logs; %llu records compared; %llu "

@@ -35,6 +35,15 @@ static const struct trial_config configs[] = {
 	  { .lanes = 3, .lane_size = 1024 * 1024, .threads = 3, .batches = 2, .batch = 3600 } },
 };
 
+/* Files that hold three large pages. */
+static const struct trial_config small_files = {
+	"rolling",
+	{ "--io", "uring", "--sync", "none", "--max-file", "1M" },
+	{ .lanes = 3, .lane_size = 1024 * 1024, .threads = 3, .batches = 2, .batch = 3600 }
+};
+
+enum { ROLL_PAGES = 6 }; /* a file's pages, the next one's FILE page, and one behind it */
+
 /* What the successor is seen to do. */
 struct watch {
 	struct trial *trial;
@@ -149,6 +158,28 @@ static void run(const struct trial_config *config, const struct points *points,
 	watch_successors(&trial, landed);
 }
 
+/* Where writes take long, a new file is begun in spite of that only when all before it is there:
+ * its table is believed. Killed right before and behind that. */
+static void run_rolling(const struct points *points, const char *cgroup_procs)
+{
+	for (uint64_t n = ROLL_PAGES - 2; n <= ROLL_PAGES; n++) {
+		const struct kill_rule rule = { KILL_AT_POINT,
+						points_find(points, "page_submitted"), n };
+		struct traced_run killed;
+		struct trial trial;
+
+		trial_begin(&trial, &small_files, points);
+		trial.cgroup_procs = cgroup_procs;
+		trial_run(&trial, &rule, &killed);
+		trial.cgroup_procs = NULL;
+		if (!killed.was_killed)
+			broken("the writer did not come to its page %llu", (unsigned long long)n);
+		(void)trial_end(&trial);
+	}
+	printf("fence: %s: killed around the begin of a file while writes were slow\n",
+	       small_files.name);
+}
+
 int main(int argc, char **argv)
 {
 	struct points points;
@@ -163,7 +194,7 @@ int main(int argc, char **argv)
 	work_open(argv[1], "fence");
 	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++)
 		run(&configs[i], &points, argv[2]);
-	work_close();
+	run_rolling(&points, argv[2]);
 	printf("fence: %llu writers, %llu killed, %llu records compared; %llu violations\n",
 	       (unsigned long long)trial_totals.starts, (unsigned long long)trial_totals.kills,
 	       (unsigned long long)trial_totals.records, (unsigned long long)violations());

@@ -67,12 +67,12 @@ static void complain(const struct thread *thread, const char *what, int error)
 	__atomic_store_n(&thread->words->has_failed, 1, __ATOMIC_RELEASE);
 }
 
-/* Until this batch is written; one thread asks for flush, roll and sync, too. */
+/* Until this batch is written; one thread may ask for more. */
 static void wait_for_writer(const struct thread *thread)
 {
 	int r;
 
-	if (thread->producer == 0)
+	if (thread->plan->rotates && thread->producer == 0)
 		signal_writer(thread->words, thread->log, SIGUSR1);
 	r = shmlog_sync(thread->log, SHMLOG_SYNC_WRITTEN, -1);
 	if (r < 0)
@@ -196,6 +196,10 @@ void load_end(struct load *load)
 {
 	int status;
 
+	if (!load_has_finished(load)) { /* nobody is left to make room for it */
+		violated("producers have not come to their end");
+		(void)kill(load->pid, SIGKILL);
+	}
 	__atomic_store_n(&load->words->may_end, 1, __ATOMIC_RELEASE);
 	status = program_wait(load->pid, START_MS);
 	if (status != 0)

@@ -21,7 +21,8 @@ struct load_plan {
 	unsigned threads;
 	unsigned batches;
 	unsigned batch;    /* records; a batch of each thread must fit into its lane      */
-	bool is_stepwise;  /* each batch is written before the next; files roll in between  */
+	bool is_stepwise;  /* each batch is written before the next                         */
+	bool rotates;      /* ... and the file ends behind it (SIGUSR1: flush, roll, sync)  */
 	bool ring_is_made; /* the writer makes the ring: nothing is there before it       */
 };
 

@@ -481,7 +481,6 @@ int main(int argc, char **argv)
 	}
 	if (violations())
 		work_print(soak.errors);
-	work_close();
 	print_totals();
 	return violations() ? 1 : 0;
 }

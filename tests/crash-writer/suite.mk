@@ -10,9 +10,9 @@ $(CRASH_WRITER): %: %.o $(CRASH_WRITER_SHARED) $(SUPPORT) $(LIB_OBJECTS)
 	$(Q)$(LINK) $^ $(LIB_LIBS)
 
 .PHONY: crash-writer fence soak soak-share
-crash-writer: all $(CRASH_WRITER) ## kill the writer at points and calls; SCENARIO=points CONFIG=uring FULL=1
+crash-writer: all $(CRASH_WRITER) ## kill the writer at points and calls; SCENARIO=points CONFIG=uring POINT=page_placed FULL=1
 	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' FULL='$(FULL)' \
-		$(BUILD)/tests/crash-writer/crash_writer '$(SCENARIO)' '$(CONFIG)'
+		$(BUILD)/tests/crash-writer/crash_writer '$(SCENARIO)' '$(CONFIG)' '$(POINT)'
 
 fence: all $(CRASH_WRITER) ## a successor waits for a killed writer's writes; needs root
 	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' tests/crash-writer/fence.sh \

@@ -17,6 +17,7 @@ enum { WALK_FILES = 16 };
 
 static char work[WORK_PATH_SIZE / 2];
 static char name_of_suite[32];
+static pid_t owner;
 
 static int remove_one(const char *path, const struct stat *status, int type, struct FTW *unused)
 {
@@ -37,6 +38,21 @@ static void ring_path(char path[WORK_PATH_SIZE], const char *ring)
 		       directory ? directory : "/dev/shm", ring);
 }
 
+static void work_close(void)
+{
+	char ring[WORK_RING_SIZE];
+
+	work_ring_name(ring);
+	work_begin(ring, work);
+}
+
+/* A child that ends with broken() leaves it to its parent. */
+static void close_ours(void)
+{
+	if (getpid() == owner)
+		work_close();
+}
+
 void work_open(const char *under, const char *suite)
 {
 	const char *temporary = getenv("TMPDIR");
@@ -47,14 +63,8 @@ void work_open(const char *under, const char *suite)
 	(void)snprintf(work, sizeof(work), "%.60s/%.20s.XXXXXX", under, suite);
 	if (!mkdtemp(work))
 		broken("%s: %s", work, strerror(errno));
-}
-
-void work_close(void)
-{
-	char ring[WORK_RING_SIZE];
-
-	work_ring_name(ring);
-	work_begin(ring, work);
+	owner = getpid();
+	(void)atexit(close_ours);
 }
 
 void work_ring_name(char ring[WORK_RING_SIZE])

@@ -8,11 +8,9 @@
 
 enum { WORK_PATH_SIZE = 200, WORK_RING_SIZE = 64 };
 
-/* A fresh directory under @under (NULL: TMPDIR, or /tmp); rings are named "@suite.PID". */
+/* A fresh directory under @under (NULL: TMPDIR, or /tmp); rings are named "@suite.PID". Both
+ * are gone when the program has ended. */
 void work_open(const char *under, const char *suite);
-
-/* Everything is gone. */
-void work_close(void);
 
 void work_ring_name(char ring[WORK_RING_SIZE]);
 void work_path(char path[WORK_PATH_SIZE], const char *name);

@@ -179,7 +179,7 @@ int producer_run(const char *ring, const char *journal_path, unsigned producer, 
 				 .journal = journal_open(journal_path),
 				 .number = producer,
 				 .random = random_state(seed) };
-	const struct sigaction action = { .sa_handler = take_signal };
+	const struct sigaction action = { .sa_handler = take_signal, .sa_flags = SA_RESTART };
 	bool is_good;
 
 	(void)sigaction(SIGTERM, &action, NULL);

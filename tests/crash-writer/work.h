@@ -9,7 +9,7 @@
 enum { WORK_PATH_SIZE = 200, WORK_RING_SIZE = 64 };
 
 /* A fresh directory under @under (NULL: TMPDIR, or /tmp); rings are named "@suite.PID". Both
- * are gone when the program has ended. */
+ * are gone when the program has ended, unless KEEP is in the environment. */
 void work_open(const char *under, const char *suite);
 
 void work_ring_name(char ring[WORK_RING_SIZE]);

@@ -337,6 +337,13 @@ static void end_sources(struct soak *soak)
 			reap_asker(&soak->askers[i], program_wait(soak->askers[i].pid, END_MS));
 }
 
+static bool is_writer_at_work(void *argument)
+{
+	const struct soak *soak = argument;
+
+	return program_writer_is_at_work(soak->ring, soak->writer.pid);
+}
+
 /* The kernel may take a moment to drop a dead producer's locks: what the first writer could not
  * know yet the second one names. */
 static void end_writers(struct soak *soak)
@@ -344,6 +351,7 @@ static void end_writers(struct soak *soak)
 	const char *argv[32];
 	int status;
 
+	(void)program_wait_until(is_writer_at_work, soak, END_MS, "the last writer's start");
 	(void)kill(soak->writer.pid, SIGTERM);
 	status = program_wait(soak->writer.pid, END_MS);
 	if (status != 0)

@@ -22,7 +22,8 @@ struct producer {
 	const char *ring;
 	struct journal *journal;
 	struct shmlog *log;
-	unsigned number;
+	unsigned number; /* of this binding */
+	unsigned bindings_left;
 	uint64_t random;
 	bool is_child;
 	pid_t child;
@@ -127,20 +128,28 @@ static bool fork_one(struct producer *producer)
 	if (getppid() != parent)
 		_exit(0);
 	forked.is_child = true;
-	forked.number++;
+	forked.number += forked.bindings_left + 1;
+	forked.bindings_left = PRODUCER_BINDINGS - 1;
 	forked.random = random_state(forked.random + forked.number);
 	_exit(publish_until_told(&forked) ? 0 : 1);
+}
+
+/* The handle's, or the thread's: what it publishes from now on is in another lane's order. */
+static bool bind_anew(struct producer *producer)
+{
+	producer->bindings_left--;
+	producer->number++;
+	if (has_chance(producer, CHANCES / 2))
+		return shmlog_unbind(producer->log) == 0;
+	shmlog_detach(&producer->log);
+	return attach(producer) == 0;
 }
 
 /* What happens between two bursts, now and then. */
 static bool live_on(struct producer *producer)
 {
-	if (has_chance(producer, 20)) {
-		shmlog_detach(&producer->log);
-		return attach(producer) == 0;
-	}
-	if (has_chance(producer, 20))
-		(void)shmlog_unbind(producer->log);
+	if (producer->bindings_left && has_chance(producer, 30))
+		return bind_anew(producer);
 	if (has_chance(producer, 20))
 		(void)shmlog_sync(producer->log, SHMLOG_SYNC_WRITTEN, 50000000);
 	if (!producer->is_child && !producer->child && has_chance(producer, 30))
@@ -178,6 +187,7 @@ int producer_run(const char *ring, const char *journal_path, unsigned producer, 
 	struct producer self = { .ring = ring,
 				 .journal = journal_open(journal_path),
 				 .number = producer,
+				 .bindings_left = PRODUCER_BINDINGS - 1,
 				 .random = random_state(seed) };
 	const struct sigaction action = { .sa_handler = take_signal, .sa_flags = SA_RESTART };
 	bool is_good;

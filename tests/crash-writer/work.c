@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,7 @@ enum { WALK_FILES = 16 };
 
 static char work[WORK_PATH_SIZE / 2];
 static char name_of_suite[32];
+static char path_of_ring[WORK_PATH_SIZE];
 static pid_t owner;
 
 static int remove_one(const char *path, const struct stat *status, int type, struct FTW *unused)
@@ -53,6 +56,31 @@ static void close_ours(void)
 		work_close();
 }
 
+/* The children go with us; a shell removes what they worked on, a moment later. */
+static void interrupted(int signal)
+{
+	const char *const argv[] = { "sh", "-c",         "sleep 1; exec rm -rf \"$0\" \"$1\"",
+				     work, path_of_ring, NULL };
+
+	if (getpid() == owner && fork() == 0)
+		(void)execv("/bin/sh", (char *const *)(uintptr_t)argv);
+	_exit(128 + signal);
+}
+
+static void clean_up_when_interrupted(void)
+{
+	struct sigaction action = { .sa_handler = interrupted };
+	char ring[WORK_RING_SIZE];
+
+	(void)sigfillset(
+		&action.sa_mask); /* the shell inherits it: a second signal does not end it */
+	work_ring_name(ring);
+	ring_path(path_of_ring, ring);
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+	(void)sigaction(SIGHUP, &action, NULL);
+}
+
 void work_open(const char *under, const char *suite)
 {
 	const char *temporary = getenv("TMPDIR");
@@ -65,6 +93,7 @@ void work_open(const char *under, const char *suite)
 		broken("%s: %s", work, strerror(errno));
 	owner = getpid();
 	(void)atexit(close_ours);
+	clean_up_when_interrupted();
 }
 
 void work_ring_name(char ring[WORK_RING_SIZE])

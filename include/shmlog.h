@@ -5,8 +5,8 @@
  * into memory that shmlog-writer drains, or drops and counts it. As long as there is room it makes
  * no system call but, at most once each half lane, one futex wake of a sleeping writer; a refused
  * push wakes the writer, and looks at most each 10 ms whether the ring was made anew. "Published"
- *means that the push returned 0: from then on the death of this process, or of the writer, loses
- *nothing.
+ * means that the push returned 0: from then on the death of this process, or of the writer, loses
+ * nothing.
  *
  *	struct shmlog *log;
  *	int r = shmlog_attach("orders", NULL, &log);
@@ -20,8 +20,17 @@
  *
  * All functions return 0 or a negative errno, print nothing and never exit. One handle serves all
  * threads of a process and stays usable in the child of a fork (the child binds lanes of its own
- * at its first push); only fork() inside a signal handler that interrupted a push is forbidden.
- *C11, C++11 and up.
+ * at its first push). A child that is forked inside a signal handler that interrupted a push may
+ * push, too, but must not return from the handler. A vforked child may push in the place of a
+ * thread that is bound; it cannot bind: -EAGAIN.
+ *
+ * A handler may leave a push by siglongjmp(): then the record is in the log, whole, or it is not,
+ * and a drop may be counted or not. Where the thread shares lane 0, what others publish there
+ * behind it arrives only after the thread's next push, shmlog_unbind() or end. Leave nothing else
+ * of this library: what a first push or shmlog_bind() were taking (a lane, an owner id, a
+ * descriptor) stays taken until the process ends, and a claim that nobody knows of stays open.
+ *
+ * C11, C++11 and up.
  */
 #ifndef SHMLOG_H
 #define SHMLOG_H

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "binding.h"
+#include "inherited.h"
 
 /* A handle slot's word: generation << 8 | map index + 1; the low byte is 0 while it is closed. */
 static struct shared_u64 handles[HANDLES_MAX];
@@ -164,6 +165,7 @@ int attachment_map(const struct sys *sys, const char *ring, const char *name, in
 		attachment_release(map);
 		return r;
 	}
+	binding_own_process(map);
 	*ret = map;
 	return 0;
 }
@@ -238,11 +240,13 @@ static struct shared_u64 *renew_after(struct ring_map *map)
 /* Is there another ring under the name now? No heap: pushes in signal handlers come here too. */
 static bool has_successor(const struct ring_map *map)
 {
-	int fd;
-	const int r = segment_reopen(&map->segment, O_RDONLY, &fd);
+	int fd, r;
 
+	binding_open_begin();
+	r = segment_reopen(&map->segment, O_RDONLY, &fd);
 	if (r == 0)
 		(void)map->sys->close(fd);
+	binding_open_end();
 	return r == -ESTALE;
 }
 
@@ -268,6 +272,8 @@ int attachment_renew(uintptr_t token, struct ring_map *map)
 	r = attachment_map(map->sys, map->segment.name, map->name, map->level, &fresh);
 	if (r < 0)
 		return r == -ENOENT ? -ESHUTDOWN : r;
+	/* Its process is the old map's, whoever is asking: see I5 of binding.h. */
+	store_relaxed_u32(&fresh->process->pid, load_relaxed_u32(&map->process->pid));
 	for (size_t i = 0; i < LOSS_REASONS; i++) /* statistics are the handle's */
 		store_relaxed(&fresh->process->drops[i], load_relaxed(&map->process->drops[i]));
 	if (!swap_seq_cst(&handles[token_slot(token)], word,
@@ -280,13 +286,18 @@ int attachment_renew(uintptr_t token, struct ring_map *map)
 	return 0;
 }
 
-void attachment_forked(void)
+void attachment_forked(bool has_copied_a_bind)
 {
 	for (size_t i = 0; i < MAPS_MAX; i++) {
 		uint32_t refs = 0;
 
+		if (has_copied_a_bind && maps[i].shown)
+			inherited_drop(&maps[i].segment);
+
 		for (unsigned slot = 0; slot < HANDLES_MAX; slot++)
 			refs += word_map(load_relaxed(&handles[slot])) == &maps[i];
 		store_relaxed_u32(&maps[i].refs, refs);
+		if (refs > 0)
+			binding_own_process(&maps[i]);
 	}
 }

@@ -80,7 +80,8 @@ bool attachment_end(uintptr_t token, struct ring_map **ret_map);
  */
 int attachment_renew(uintptr_t token, struct ring_map *map);
 
-/* In the child of a fork: only what handles show is in use. */
-void attachment_forked(void);
+/* In the child of a fork: only what handles show is in use; what a bind of another thread had open
+ * may have been copied. */
+void attachment_forked(bool has_copied_a_bind);
 
 #endif

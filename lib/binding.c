@@ -14,8 +14,24 @@
 _Thread_local struct binding *thread_bindings[HANDLES_MAX];
 
 /* Threads that are between taking a lock and closing its descriptor: a child forked just then would
- * inherit the descriptor, and keep the lock until it ends. */
+ * inherit the descriptor, and keep the lock until it ends. And how many binds have ever begun. */
 static struct shared_u32 binds_under_way;
+static struct shared_u32 binds_begun;
+
+/* The same as this thread, which forks, saw them before. */
+static _Thread_local uint32_t under_way_before_fork, begun_before_fork;
+
+/* In this order, and looked at in the other: none is missed. */
+void binding_open_begin(void)
+{
+	(void)add_seq_cst_u32(&binds_under_way, 1);
+	(void)add_seq_cst_u32(&binds_begun, 1);
+}
+
+void binding_open_end(void)
+{
+	(void)add_seq_cst_u32(&binds_under_way, UINT32_MAX);
+}
 
 enum pin { PIN_UNKNOWN = 0, PIN_WORKS = 1, PIN_FAILS = 2 };
 static struct shared_u32 mapping_pins_lock;
@@ -110,6 +126,21 @@ static uint64_t read_start_time(const struct sys *sys)
 	return value;
 }
 
+void binding_own_process(struct ring_map *map)
+{
+	store_relaxed_u32(&map->process->pid, map->sys->getpid());
+}
+
+/* See I5. Where the C library was not asked to fork, nobody has told yet whose memory this is. */
+static bool is_vforked(struct ring_map *map)
+{
+	const uint32_t owner = load_relaxed_u32(&map->process->pid);
+
+	if (owner == 0)
+		binding_own_process(map);
+	return owner != 0 && owner != map->sys->getpid();
+}
+
 static void fill_line(const struct ring_map *map, struct producer_line *line)
 {
 	struct process_state *process = map->process;
@@ -182,6 +213,7 @@ static bool slot_take(const struct ring_map *map, struct binding *binding, uint3
 		return false;
 	}
 	if (holder != 0 && binding->map) {
+		producer_settle(binding);
 		remember_position(binding);
 		store_release(&binding->token, 0); /* MO token:A -> token:B */
 		attachment_release(binding->map);  /* the reference of who is gone */
@@ -309,6 +341,7 @@ static int own_lane_enter(struct binding *binding)
 		return r;
 	read_drops(binding->line, binding->drops_before);
 	memcpy(binding->told, binding->drops_before, sizeof(binding->told));
+	memcpy(binding->line->drops_before, binding->drops_before, sizeof(binding->drops_before));
 	store_relaxed(&binding->line->records_before,
 		      load_relaxed(&binding->status->records_released) + data);
 	fill_line(binding->map, binding->line);
@@ -521,8 +554,8 @@ static int holder_get(struct ring_map *map, struct shared_holder **ret)
 	if (holder_is_shown(shown))
 		return 0;
 	r = holder_take(map, &mine);
-	if (r < 0)
-		return r;
+	if (r < 0) /* no memory, say, or words that make no sense: nothing is to be had */
+		return r == -ESHUTDOWN || r == -ENOBUFS ? r : -EAGAIN;
 	if (holder_show(shown, &mine)) {
 		remember_failures(map, 0);
 		return 0;
@@ -566,6 +599,8 @@ static void binding_init(struct binding *binding, struct ring_map *map)
 	/* All but the tid, which says that this slot is ours. */
 	binding->busy = 0;
 	binding->pending = 0;
+	store_release(&binding->intent, 0); /* MO intent:A -> intent:B */
+	binding->left = 0;
 	binding->claim = (struct open_claim){ .memory = claim_memory, .serial = serial };
 	binding->map = map;
 	binding->base = base;
@@ -625,11 +660,13 @@ static int bind_any(struct ring_map *map, struct binding **ret)
 	const uint32_t tid = map->sys->gettid();
 	int r;
 
-	(void)add_seq_cst_u32(&binds_under_way, 1);
+	if (is_vforked(map))
+		return -EAGAIN;
+	binding_open_begin();
 	r = adopt_pooled(map, tid, ret);
 	if (r == -EAGAIN)
 		r = bind_fresh(map, tid, ret);
-	(void)add_seq_cst_u32(&binds_under_way, UINT32_MAX);
+	binding_open_end();
 	slot_being_taken = outer;
 	return r;
 }
@@ -753,6 +790,7 @@ void binding_end(struct binding *binding)
 	struct ring_map *map = binding->map;
 
 	producer_abort_claim(binding);
+	producer_settle(binding);
 	remember_position(binding);
 	if (binding->base)
 		end_own_lane(binding);
@@ -808,7 +846,8 @@ int binding_prebind(uintptr_t token, unsigned count)
 
 	if (!map)
 		return -EBADF;
-	r = holder_get(map, &holder);
+	binding_open_begin();
+	r = is_vforked(map) ? -EAGAIN : holder_get(map, &holder);
 	for (unsigned i = 0; r == 0 && i < count && i < map->segment.geometry.lanes - 1; i++) {
 		r = bind_fresh(map, map->sys->gettid(), &binding);
 		if (r == 0 && binding->base)
@@ -816,6 +855,7 @@ int binding_prebind(uintptr_t token, unsigned count)
 		if (r == 0)
 			slot_free(binding);
 	}
+	binding_open_end();
 	attachment_release(map);
 	return r;
 }
@@ -835,6 +875,7 @@ void binding_close_all(struct ring_map *map)
 {
 	struct binding *const outer = slot_being_taken;
 	const uint32_t tid = map->sys->gettid();
+	const bool may_take = !is_vforked(map);
 
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		struct binding *binding = &map->process->bindings[i];
@@ -842,7 +883,7 @@ void binding_close_all(struct ring_map *map)
 		if (!slot_was_used(binding))
 			break;
 		store_seq_cst(&binding->token, 0); /* MO token:A -> token:B */
-		if (!is_left(map, binding, tid) || !slot_take(map, binding, tid))
+		if (!may_take || !is_left(map, binding, tid) || !slot_take(map, binding, tid))
 			continue;
 		unmap_held(map, &binding->base, &binding->fd, map->segment.geometry.lane_stride);
 		slot_free(binding);
@@ -883,6 +924,14 @@ static void before_fork(void)
 {
 	for (int i = 0; i < 100 && load_seq_cst_u32(&binds_under_way) != 0; i++)
 		(void)sys_real.sleep(INT64_C(10) * NS_PER_US);
+	begun_before_fork = load_seq_cst_u32(&binds_begun);
+	under_way_before_fork = load_seq_cst_u32(&binds_under_way);
+}
+
+/* Was another thread at a bind when descriptors and mappings were copied? */
+static bool has_copied_a_bind(void)
+{
+	return under_way_before_fork != 0 || load_seq_cst_u32(&binds_begun) != begun_before_fork;
 }
 
 /* The slots that this thread points to are wiped, and free for any thread of the child. */
@@ -891,8 +940,8 @@ static void after_fork_in_child(void)
 	memset(thread_bindings, 0, sizeof(thread_bindings));
 	slot_being_taken = NULL;
 	slot_being_left = NULL;
+	attachment_forked(has_copied_a_bind());
 	store_seq_cst_u32(&binds_under_way, 0);
-	attachment_forked();
 }
 
 /* The C library keeps the values of its first 32 keys in the thread itself; those behind are

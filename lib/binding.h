@@ -11,6 +11,8 @@
  *     inherited. So a child holds nothing, and binds anew.
  * I3. Binding takes no lock but the kernel's, and no heap: it runs inside a signal handler.
  * I4. A slot belongs to the thread whose tid it holds; one whose thread is gone is free.
+ * I5. A vforked child stands in a thread's place, but is a process of its own: it takes no slot,
+ *     for the slot would bear the child's tid, and no thread of the process seems alive to it.
  */
 #ifndef SHMLOG_LIB_BINDING_H
 #define SHMLOG_LIB_BINDING_H
@@ -54,10 +56,12 @@ struct binding {
 	uint32_t lane_no;
 	uint32_t owner; /* lane 0: the handle's owner id                           */
 	bool is_source_told;
-	int fd;            /* where a mapping does not pin a lock; else -1            */
-	uint64_t released; /* own lane: as last seen                                  */
-	uint64_t look_at;  /* own lane: where to look at `released` again             */
-	uint8_t *base;     /* mapping of an own lane; NULL in lane 0                  */
+	int fd;                   /* where a mapping does not pin a lock; else -1            */
+	uint64_t released;        /* own lane: as last seen                                  */
+	uint64_t look_at;         /* own lane: where to look at `released` again             */
+	struct shared_u64 intent; /* lane 0: see struct shared_lane; read by the handle's threads */
+	uint64_t left; /* lane 0: the intent of a push that was left half way; 0 = settled */
+	uint8_t *base; /* mapping of an own lane; NULL in lane 0                  */
 	struct ring_map *map;
 	struct producer_line *line;
 	struct lane_page *page;
@@ -84,7 +88,8 @@ struct shared_holder {
 
 /* All that must not survive a fork; MADV_WIPEONFORK. */
 struct process_state {
-	uint64_t start_time; /* of the process; 0 = not read yet */
+	struct shared_u32 pid; /* whose memory this is; 0 = not asked yet */
+	uint64_t start_time;   /* of the process; 0 = not read yet        */
 	struct shared_holder holder;
 	struct shared_u64 drops[LOSS_REASONS];       /* of all threads, ended ones included */
 	struct shared_u64 lane_positions[LANES_MAX]; /* ends of what ended bindings pushed */
@@ -125,6 +130,13 @@ bool binding_was_left(uintptr_t token);
 /* Let go of the calling thread's binding that can no longer be used (detached, closed,
  * quarantined). False: its claim is open, it stays until that is committed or aborted. */
 bool binding_drop_stale(uintptr_t token);
+
+/* Whose threads these are; told at attach and in a forked child, while nobody else can bind. */
+void binding_own_process(struct ring_map *map);
+
+/* Around whatever opens the ring for a moment: a child that is forked meanwhile lets go of it. */
+void binding_open_begin(void);
+void binding_open_end(void);
 
 /* Once a process: thread ends and forks are noticed from now on. 0 or -errno. */
 int binding_watch_process(void);

@@ -15,6 +15,7 @@
 #include "producer.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -156,11 +157,13 @@ static struct shared_lane shared_lane(const struct ring_map *map, const struct l
 
 static int push_shared(struct binding *binding, struct record_header *header, const void *payload)
 {
-	const struct shared_lane shared =
+	struct shared_lane shared =
 		shared_lane(binding->map, &binding->lane, binding->page, binding->owner);
 	uint64_t end;
-	const int r = push_lane0(&shared, header, payload, &end);
+	int r;
 
+	shared.intent = &binding->intent;
+	r = push_lane0(&shared, header, payload, &end);
 	if (r == 0)
 		store_relaxed(&binding->position, end);
 	else
@@ -402,23 +405,85 @@ static int find_frontier(const struct binding *binding, uint64_t *ret_frontier)
 	return survey.corrupt ? -EUCLEAN : 0;
 }
 
-/* A push was left half way: find the frontier again. What it had published stays. */
-static int recover_left_push(struct binding *binding)
+/* ---- a push that was left half way in lane 0 ---- */
+
+/* Somebody else of the handle who has said that he claims there, and is not known to have done. */
+static bool may_be_anothers(const void *argument)
+{
+	const struct binding *left = argument;
+	const struct binding *bindings = left->map->process->bindings;
+
+	for (size_t i = 0; i < BINDINGS_MAX; i++) {
+		if (load_acquire_u32(&bindings[i].tid) == 0 && /* MO slot:B <- slot:A */
+		    !bindings[i].map)
+			break;              /* never used, nor any behind it */
+		if (&bindings[i] != left && /* MO intent:B <- intent:A */
+		    load_acquire(&bindings[i].intent) == left->left)
+			return true;
+	}
+	return false;
+}
+
+/* False: the claim there may be another thread's, who is between saying and claiming; or who left
+ * his push, too, just there: he settles it. */
+static bool settle_left(struct binding *binding)
+{
+	if (binding->left != 0 && !ring_bury_at(&binding->lane, binding->left - 1, binding->owner,
+						may_be_anothers, binding))
+		return false;
+	binding->left = 0;
+	return true;
+}
+
+/* What was intended is left now: others need not mind it any more. -EBUSY: an earlier one is not
+ * settled yet. */
+static int leave_shared(struct binding *binding)
+{
+	if (!settle_left(binding))
+		return -EBUSY;
+	binding->left = load_relaxed(&binding->intent);
+	store_release(&binding->intent, 0); /* MO intent:A -> intent:B */
+	unmark_busy(binding);
+	return 0;
+}
+
+void producer_settle(struct binding *binding)
+{
+	if (is_own(binding))
+		return;
+	for (int i = 0; i < 1000; i++) {
+		if (binding->busy)
+			(void)leave_shared(binding);
+		if (!binding->busy && settle_left(binding))
+			break;
+		(void)sched_yield();
+	}
+	store_release(&binding->intent, 0); /* MO intent:A -> intent:B */
+}
+
+/* ---- one attempt ---- */
+
+static int recover_own(struct binding *binding)
 {
 	uint64_t frontier;
-	int r;
+	const int r = find_frontier(binding, &frontier);
 
-	binding->busy = 0;
-	if (!is_own(binding))
-		return 0;
-	r = find_frontier(binding, &frontier);
 	if (r < 0)
 		return r;
 	store_relaxed(&binding->position, frontier);
 	binding->look_at = frontier;
 	binding->limit = 0;
 	binding->short_limit = 0;
+	unmark_busy(binding);
 	return 0;
+}
+
+/* A push was left half way: find the frontier again. What it had published stays. Marked until it
+ * is done: pushes from handlers keep away, and who leaves this push, too, will recover again. */
+static int recover_left_push(struct binding *binding, uintptr_t frame)
+{
+	mark_busy(binding, frame);
+	return is_own(binding) ? recover_own(binding) : leave_shared(binding);
 }
 
 /* The ring is closed, or may have been replaced. -ERESTART: bind again, in the new one. */
@@ -455,13 +520,21 @@ static int check_busy(struct binding *binding, uintptr_t frame)
 	return -EAGAIN;
 }
 
-/* What no waiting cures; counted here. */
-static int check_push(struct binding *binding, size_t size)
+/* What no waiting cures; counted here. -ERESTART: the lane is set aside, bind again. */
+static int check_push(struct binding *binding, size_t size, uintptr_t frame)
 {
-	if (binding->busy && recover_left_push(binding) < 0) {
-		producer_drop(binding, LOSS_CORRUPT);
+	const int r = binding->busy ? recover_left_push(binding, frame) : 0;
+
+	if (r == -EUCLEAN && is_quarantined(binding) && !binding->claim.open) {
+		(void)binding_drop_stale(load_relaxed(&binding->token));
+		return -ERESTART;
+	}
+	if (r < 0) {
+		producer_drop(binding, r == -EBUSY ? LOSS_BUSY : LOSS_CORRUPT);
 		return -EAGAIN;
 	}
+	if (binding->left != 0)
+		(void)settle_left(binding);
 	if (size > binding->record_max) {
 		producer_drop(binding, LOSS_SIZE);
 		return -EMSGSIZE;
@@ -491,7 +564,7 @@ static int attempt_bound(uintptr_t token, struct binding *binding, const struct 
 	if (r == 0 && (control & CONTROL_CLOSED))
 		r = move_on(token, binding);
 	if (r == 0)
-		r = check_push(binding, push->size);
+		r = check_push(binding, push->size, push->frame);
 	if (r < 0)
 		return r;
 	r = push_marked(binding, push);
@@ -726,7 +799,7 @@ static int claim_bound(uintptr_t token, struct binding *binding, size_t size, ui
 	if (r == 0 && binding->claim.open)
 		r = -EBUSY;
 	if (r == 0)
-		r = check_push(binding, size);
+		r = check_push(binding, size, frame);
 	if (r < 0)
 		return r;
 	r = claim_marked(binding, size, frame);

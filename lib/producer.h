@@ -41,6 +41,9 @@ bool producer_is_busy(const struct binding *binding, uintptr_t frame);
 /* Abort the binding's open claim, if there is one. */
 void producer_abort_claim(struct binding *binding);
 
+/* The binding ends, or its thread has: settle what a push left half way in lane 0. */
+void producer_settle(struct binding *binding);
+
 /* One record on its way into the ring. */
 struct push {
 	const void *data;

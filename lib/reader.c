@@ -29,6 +29,7 @@ static int at_end(struct shmlog_reader *reader)
 {
 	const bool waits = reader->options.follow && feed_is_live(&reader->feed);
 	const struct feed *feed = &reader->feed;
+	char path[FEED_PATH_SIZE];
 
 	if (merge_peek(&reader->merge) != NULL) {
 		if (waits && !is_idle(reader))
@@ -44,7 +45,7 @@ static int at_end(struct shmlog_reader *reader)
 	return reason_set(-EBADMSG,
 			  "\"%s\": no writer holds this file and it is not recovered yet; "
 			  "start shmlog-writer on its directory",
-			  feed_file_path(feed, feed->current));
+			  feed_file_path(feed, feed->current, path));
 }
 
 /* One more page comes in: 0; or what the caller is told. */

@@ -61,7 +61,8 @@ int feed_look(struct feed *feed, struct feed_file *file, struct reader_page **re
 static int report_lost(const struct feed *feed, const struct feed_file *file, uint64_t first,
 		       uint64_t next)
 {
-	const char *path = feed_file_path(feed, file);
+	char buffer[FEED_PATH_SIZE];
+	const char *path = feed_file_path(feed, file, buffer);
 
 	if (next == UINT64_MAX)
 		return reason_set(-EBADMSG,
@@ -143,13 +144,16 @@ static int settle(struct feed *feed, struct feed_file *file, struct reader_page 
 /* A writer cuts a file to its size before it gives it its final name. */
 static int report_rest(const struct feed *feed, const struct feed_file *file)
 {
+	char path[FEED_PATH_SIZE];
+
 	return reason_set(-EBADMSG, "\"%s\": what lies behind its SEAL page is no part of the log",
-			  feed_file_path(feed, file));
+			  feed_file_path(feed, file, path));
 }
 
 /* Files may be concatenated: what lies behind a SEAL page begins another, or is the end. */
 static int next_part(struct feed *feed, struct feed_file *file, struct reader_page **ret)
 {
+	char path[FEED_PATH_SIZE];
 	const uint64_t expected = file->log.page_next;
 	const uint64_t log_id = file->log.info.log_id;
 	const uint64_t offset = file->log.offset;
@@ -170,7 +174,7 @@ static int next_part(struct feed *feed, struct feed_file *file, struct reader_pa
 					 -EBADMSG,
 					 "\"%s\": what lies behind the SEAL page at byte %" PRIu64
 					 " is no log file",
-					 feed_file_path(feed, file), offset)
+					 feed_file_path(feed, file, path), offset)
 			       : r;
 	}
 	file->limit = UINT64_MAX;
@@ -187,6 +191,7 @@ static int next_part(struct feed *feed, struct feed_file *file, struct reader_pa
 /* A single file whose FILE page was not there when it was opened. */
 static int begin_late(struct feed *feed, struct feed_file *file, struct reader_page **ret)
 {
+	char path[FEED_PATH_SIZE];
 	uint8_t probe;
 	int r = logfile_next(&file->log, feed->scratch);
 
@@ -198,7 +203,7 @@ static int begin_late(struct feed *feed, struct feed_file *file, struct reader_p
 	file->log.offset = BEYOND_EVERYTHING;
 	return reason_set(-EBADMSG,
 			  "\"%s\": its FILE page is damaged; none of its records can be read",
-			  feed_file_path(feed, file));
+			  feed_file_path(feed, file, path));
 }
 
 static int next_of_file(struct feed *feed, struct feed_file *file, struct reader_page **ret)

@@ -33,6 +33,8 @@ struct feed_file {
 	bool is_pipe;
 };
 
+enum { FEED_PATH_SIZE = 4096 };
+
 struct feed {
 	const struct sys *sys;
 	enum feed_kind kind;
@@ -76,8 +78,9 @@ int feed_file_new(const struct sys *sys, int fd, enum input_kind kind, struct fe
 /* Read its FILE page, and the SEAL page of a sealed file. As logfile_next(). */
 int feed_file_begin(const struct feed *feed, struct feed_file *file);
 void feed_file_close(struct feed_file **file);
-/* "<path>/<volume>/<file>" for a reason; thread-local. */
-const char *feed_file_path(const struct feed *feed, const struct feed_file *file);
+/* "<path>/<volume>/<file>" for a reason. */
+const char *feed_file_path(const struct feed *feed, const struct feed_file *file,
+			   char buffer[FEED_PATH_SIZE]);
 
 /* List the directory anew, from the volume on that is being read. 0 or -errno with a reason. */
 int feed_relist(struct feed *feed);

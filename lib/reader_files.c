@@ -15,16 +15,16 @@
 
 enum { RELIST_MAX = 1000 };
 
-const char *feed_file_path(const struct feed *feed, const struct feed_file *file)
+const char *feed_file_path(const struct feed *feed, const struct feed_file *file,
+			   char buffer[FEED_PATH_SIZE])
 {
-	static _Thread_local char path[4096];
 	char name[LOGDIR_NAME_SIZE];
 
 	if (file->name.file_no == 0)
 		return feed->path;
 	logdir_file_name(name, &file->name);
-	(void)snprintf(path, sizeof(path), "%s/%s", feed->path, name);
-	return path;
+	(void)snprintf(buffer, FEED_PATH_SIZE, "%s/%s", feed->path, name);
+	return buffer;
 }
 
 void feed_file_close(struct feed_file **file)
@@ -190,15 +190,16 @@ int feed_relist(struct feed *feed)
 static int report_bad(const struct feed *feed, const struct logdir_file *name, int error)
 {
 	const struct feed_file file = { .name = *name };
+	char path[FEED_PATH_SIZE];
 
 	if (error == -EPROTO)
 		return reason_set(error,
 				  "\"%s\": of another format version than this program knows; "
 				  "a newer shmlog-cat reads it",
-				  feed_file_path(feed, &file));
+				  feed_file_path(feed, &file, path));
 	return reason_set(-EBADMSG,
 			  "\"%s\": its FILE page is damaged; none of its records can be read",
-			  feed_file_path(feed, &file));
+			  feed_file_path(feed, &file, path));
 }
 
 static bool is_unreadable(int error)
@@ -279,10 +280,12 @@ static bool is_out_of_time(const struct feed *feed, const struct feed_file *file
 
 static int report_gap(const struct feed *feed, uint64_t first, uint64_t next)
 {
+	char path[FEED_PATH_SIZE];
+
 	return reason_set(-EBADMSG,
 			  "\"%s\": pages %" PRIu64 " to %" PRIu64 " are missing before \"%s\": "
 			  "deleted before they were read, or lost",
-			  feed->path, first, next - 1, feed_file_path(feed, feed->current));
+			  feed->path, first, next - 1, feed_file_path(feed, feed->current, path));
 }
 
 /* feed->following, or whatever file has begun behind those that are done with. */

@@ -216,6 +216,8 @@ int reader_take_pending(struct shmlog_reader *reader)
 			return 0;
 		}
 		reader->seen = 0;
+		if (reader_page_header(page)->segment_id != reader->segment_id)
+			source_table_forget_stamps(&reader->sources);
 	}
 	reader->pending = NULL;
 	r = take_page(reader, page);

@@ -206,6 +206,13 @@ void source_table_settle(const struct source_table *table, struct source_table *
 			source_put(copy, s->twin);
 }
 
+void source_table_forget_stamps(struct source_table *table)
+{
+	for (size_t i = 0; i < SOURCE_BUCKETS; i++)
+		for (struct reader_source *s = table->buckets[i]; s != NULL; s = s->next)
+			s->queue.last_key = 0;
+}
+
 void source_table_free(struct source_table *table)
 {
 	map_free(table, &table->current);

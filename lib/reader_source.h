@@ -50,6 +50,10 @@ struct reader_source *source_table_find(struct source_table *table, uint16_t num
 int source_table_copy(const struct source_table *table, struct source_table *ret);
 void source_table_settle(const struct source_table *table, struct source_table *copy);
 
+/* Other stamps follow, of another clock perhaps: none is measured by those before. No queue holds
+ * anything. */
+void source_table_forget_stamps(struct source_table *table);
+
 void source_get(struct reader_source *source);
 void source_put(struct source_table *table, struct reader_source *source);
 void source_table_free(struct source_table *table);

@@ -133,9 +133,11 @@ static int claim_at(const struct shared_lane *shared, struct walk *walk, uint64_
 			       word_make(lap, to_end, shared->owner, WORD_SKIP));
 		return 0;
 	}
+	if (shared->intent)
+		store_release(shared->intent, walk->position + 1); /* MO intent:A -> intent:B */
 	*ret_ticks = clock_stamp(shared->clock);
-	return try_swap(lane, walk->position, seen,
-			word_make(lap, blocks, shared->owner, WORD_CLAIMED));
+	return swap_acq_rel(lane_word(lane, walk->position), seen, /* MO mine:A -> mine:B */
+			    word_make(lap, blocks, shared->owner, WORD_CLAIMED));
 }
 
 int ring_claim_shared(const struct shared_lane *shared, uint32_t blocks, uint64_t *ret_position,
@@ -152,6 +154,8 @@ int ring_claim_shared(const struct shared_lane *shared, uint32_t blocks, uint64_
 			r = walk_pass(&walk, word);
 		else if (r == 0)
 			r = claim_at(shared, &walk, word, blocks, ret_ticks);
+		if (r < 0 && shared->intent)
+			store_release(shared->intent, 0); /* MO intent:A -> intent:B */
 		if (r < 0)
 			return r;
 		if (r > 0)
@@ -186,6 +190,20 @@ static bool bury_one(const struct lane *lane, uint64_t position, uint64_t word, 
 	if (word_state(word) != WORD_CLAIMED || !is_of(word, owner))
 		return true;
 	return try_swap(lane, position, word, word | dead | WORD_SKIP);
+}
+
+bool ring_bury_at(const struct lane *lane, uint64_t position, uint32_t owner,
+		  bool (*may_be_anothers)(const void *argument), const void *argument)
+{
+	const uint64_t word = load_acquire(lane_word(lane, position)); /* MO mine:B <- mine:A */
+
+	if (word_lap(word) != lane_lap(lane, position) || word_state(word) != WORD_CLAIMED ||
+	    word_owner(word) != owner)
+		return true;
+	if (may_be_anothers(argument))
+		return false;
+	(void)bury_one(lane, position, word, owner);
+	return true;
 }
 
 int ring_bury(const struct lane *lane, const struct shared_u64 *released, uint32_t owner,

@@ -137,6 +137,9 @@ struct shared_lane {
 	struct lane lane;
 	const struct shared_u64 *released; /* in the writer's status                     */
 	struct shared_u64 *tail_hint;      /* in the lane's page                         */
+	/* Where this thread is going to claim, or claimed last, + 1; 0 = nowhere. Stored before the
+	 * claim: who shares the owner id knows by it whose a claim may be. NULL: nobody asks. */
+	struct shared_u64 *intent;
 	uint32_t owner;
 	enum ring_clock clock;
 };
@@ -168,6 +171,14 @@ int ring_claim_shared(const struct shared_lane *shared, uint32_t blocks, uint64_
  */
 int ring_bury(const struct lane *lane, const struct shared_u64 *released, uint32_t owner,
 	      uint64_t *ret_frontier, uint64_t *ret_data);
+
+/**
+ * ring_bury_at() - turn a claim of @owner at @position, which nobody will publish, into SKIP.
+ * @may_be_anothers: is somebody else with that id perhaps at it? Asked when there is a claim.
+ * Return: false: there is one, and it may be another's.
+ */
+bool ring_bury_at(const struct lane *lane, uint64_t position, uint32_t owner,
+		  bool (*may_be_anothers)(const void *argument), const void *argument);
 
 enum take {
 	TAKE_EMPTY,   /* nothing published here yet                                       */

@@ -194,7 +194,8 @@ struct producer_line {
 	struct shared_u32 ended;          /* 1: its thread has ended, the lane is pooled        */
 	uint32_t reserved0;
 	char name[SOURCE_NAME_SIZE];
-	uint8_t reserved1[96];
+	uint64_t drops_before[LOSS_REASONS]; /* own lanes: `drops` when this binding began  */
+	uint8_t reserved1[32];
 };
 
 struct lane_page {

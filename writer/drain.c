@@ -43,15 +43,28 @@ static void count_marked(struct drain *drain, struct drain_slot *slot,
 	}
 }
 
-/* A GAP of the writer's own: @lost records of @slot. False: no room. */
-static bool append_gap(struct drain *drain, struct page_builder *page, struct drain_lane *lane,
-		       struct drain_slot *slot, const uint64_t lost[LOSS_REASONS])
+/*
+ * A stamp for what has no record of its own: not later than that of anything that is not taken yet.
+ * A later one would put all that follows in the lane behind it, and behind what others pushed
+ * meanwhile: a source's own order holds whatever its stamps say.
+ */
+static uint64_t stamp_before_rest(const struct drain *drain)
 {
+	if (drain->segment.geometry.clock != RING_CLOCK_NONE && drain->seen != 0)
+		return drain->seen;
+	return clock_writer_stamp(drain->segment.geometry.clock);
+}
+
+/* A GAP of the writer's own: @lost records of @slot. False: no room. */
+static bool append_gap(struct drain *drain, struct page_builder *page, struct drain_slot *slot,
+		       const uint64_t lost[LOSS_REASONS], uint64_t ticks)
+{
+	struct drain_lane *lane = slot->lane == LANE_UNBOUND ? NULL : &drain->lanes[slot->lane];
 	const struct record_header header = {
 		.length = sizeof(struct gap_payload),
 		.source = slot_source_no(slot),
 		.kind = RECORD_GAP,
-		.ticks = clock_writer_stamp(drain->segment.geometry.clock),
+		.ticks = ticks,
 	};
 	struct gap_payload gap;
 
@@ -95,7 +108,8 @@ static bool mark_unsynced(struct drain *drain, struct page_builder *page, struct
 {
 	const uint64_t lost[LOSS_REASONS] = { [LOSS_UNSYNCED] = lane->unsynced };
 
-	if (!append_gap(drain, page, lane, slot_of(drain, lane->slot.lane, 0), lost))
+	if (!append_gap(drain, page, slot_of(drain, lane->slot.lane, 0), lost,
+			stamp_before_rest(drain)))
 		return false;
 	lane->unsynced = 0;
 	return true;
@@ -118,18 +132,19 @@ static bool note_unwritten(struct page_builder *page, struct drain_lane *lane)
 
 /* Drops of the binding before this one, that it could no longer announce itself, come first. */
 static bool mark_before_source(struct drain *drain, struct page_builder *page,
-			       struct drain_lane *lane, struct drain_slot *slot,
-			       const struct source_payload *source)
+			       struct drain_slot *slot, const struct source_payload *source,
+			       uint64_t ticks)
 {
 	uint64_t lost[LOSS_REASONS];
 
 	unmarked(slot, source->drops, lost);
-	return append_gap(drain, page, lane, slot, lost);
+	return append_gap(drain, page, slot, lost, ticks);
 }
 
 static bool take_source(struct drain *drain, struct page_builder *page, struct drain_lane *lane,
 			struct drain_slot *slot, struct taken *taken)
 {
+	const uint64_t ticks = taken->header.ticks ? taken->header.ticks : stamp_before_rest(drain);
 	struct source_payload source;
 
 	memcpy(&source, taken->payload, sizeof(source));
@@ -138,7 +153,7 @@ static bool take_source(struct drain *drain, struct page_builder *page, struct d
 	source.owner = slot->owner;
 	source.reserved = 0;
 	if (!mark_unsynced(drain, page, lane) ||
-	    !mark_before_source(drain, page, lane, slot, &source) ||
+	    !mark_before_source(drain, page, slot, &source, ticks) ||
 	    !touch(page, lane, slot, sizeof(source)))
 		return false;
 	taken->header.source = slot_source_no(slot);
@@ -168,7 +183,7 @@ static bool take_refused(struct drain *drain, struct page_builder *page, struct 
 {
 	const uint64_t lost[LOSS_REASONS] = { [LOSS_CORRUPT] = 1 };
 
-	if (!append_gap(drain, page, lane, slot, lost))
+	if (!append_gap(drain, page, slot, lost, stamp_before_rest(drain)))
 		return false;
 	/* The producer's own counter does not know of it. */
 	slot->now.marked[LOSS_CORRUPT]--;
@@ -256,7 +271,8 @@ static bool enter_quarantine(struct drain *drain, struct page_builder *page,
 		"lane %u makes no sense at position %llu: set aside until its users are gone",
 		lane->slot.lane, (unsigned long long)lane->taken.position);
 	if (page_room(page, CURSOR_ROOM + MARKED_ROOM + 512) < 0 || !drain_note(page, text) ||
-	    !append_gap(drain, page, lane, slot_of(drain, lane->slot.lane, 0), lost))
+	    !append_gap(drain, page, slot_of(drain, lane->slot.lane, 0), lost,
+			stamp_before_rest(drain)))
 		return false;
 	slot_of(drain, lane->slot.lane, 0)->now.marked[LOSS_CORRUPT]--;
 	quarantine(lane);
@@ -359,23 +375,64 @@ static bool is_silent(const struct drain *drain, const struct drain_slot *slot)
 	return drain->sys->lock_query(drain->segment.fd, byte, 1) == 0;
 }
 
+static void read_holder(const struct producer_line *line, struct source_payload *ret)
+{
+	*ret = (struct source_payload){ .pid = line->pid,
+					.tid = line->tid,
+					.start_time = line->start_time };
+	memcpy(ret->drops, line->drops_before, sizeof(ret->drops));
+	memcpy(ret->name, line->name, sizeof(ret->name) - 1);
+}
+
+static bool is_named(const struct drain_slot *slot, const struct source_payload *holder)
+{
+	const struct source_payload *source = &slot->now.source;
+
+	return slot->now.has_source && source->pid == holder->pid && source->tid == holder->tid &&
+	       source->start_time == holder->start_time &&
+	       strncmp(source->name, holder->name, sizeof(holder->name)) == 0;
+}
+
+/* A lane so full that its last holder's SOURCE never went in: it is said for him, lest his losses
+ * stand under his predecessor's name. */
+static bool name_holder(struct drain *drain, struct page_builder *page, struct drain_slot *slot,
+			const struct source_payload *holder)
+{
+	struct taken taken = { .header = { .length = sizeof(*holder),
+					   .kind = RECORD_SOURCE,
+					   .ticks = stamp_before_rest(drain) },
+			       .payload = (const void *)holder };
+
+	if (slot->lane == 0 || holder->pid == 0 || is_named(slot, holder))
+		return true;
+	return take_source(drain, page, &drain->lanes[slot->lane], slot, &taken);
+}
+
 /*
  * The order matters: read the counters, then see that their holder is silent, then see that
  * everything published before is taken. A binding that begins in between brings a SOURCE with the
- * same counters, and is met there.
+ * same counters, and is met there; one that shows in the line by now will.
  */
 static bool mark_slot(struct drain *drain, struct page_builder *page, struct drain_slot *slot)
 {
 	struct drain_lane *lane = &drain->lanes[slot->lane];
 	uint64_t drops[LOSS_REASONS], lost[LOSS_REASONS];
+	struct source_payload holder, again;
 	struct taken taken;
 
+	read_holder(slot_line(drain, slot), &holder);
 	copy_counters(drops, slot_line(drain, slot)->drops);
 	unmarked(slot, drops, lost);
 	if (is_zero(lost) || lane->is_quarantined || !is_silent(drain, slot) ||
 	    ring_look(&lane->lane, lane->taken.position, &taken) != TAKE_EMPTY)
 		return true;
-	return append_gap(drain, page, lane, slot, lost);
+	read_holder(slot_line(drain, slot), &again);
+	if (memcmp(&holder, &again, sizeof(holder)) != 0)
+		return true;
+	if (!name_holder(drain, page, slot, &holder))
+		return false;
+	unmarked(slot, drops, lost);
+	return append_gap(drain, page, slot, lost, stamp_before_rest(drain));
 }
 
 static bool mark_unbound(struct drain *drain, struct page_builder *page)
@@ -384,7 +441,7 @@ static bool mark_unbound(struct drain *drain, struct page_builder *page)
 
 	copy_counters(drops, drain->doorbell->drops);
 	unmarked(&drain->unbound, drops, lost);
-	return append_gap(drain, page, NULL, &drain->unbound, lost);
+	return append_gap(drain, page, &drain->unbound, lost, stamp_before_rest(drain));
 }
 
 void drain_mark(struct drain *drain, struct page_builder *page)

@@ -6,7 +6,9 @@ corpus 2000000 "$WORK/in"
 head -n 100000 "$WORK/in" >"$WORK/short"
 start_writer "$RING" "$WORK/log"
 for round in 1 2 3; do
-	shmlog-push -r "$RING" --wait --name "stopped$round" <"$WORK/in" &
+	# However fast it is: its input does not end before it was stopped.
+	mkfifo "$WORK/gate$round"
+	shmlog-push -r "$RING" --wait --name "stopped$round" < <(cat "$WORK/in" "$WORK/gate$round") &
 	stopped=$!
 	has_begun() {
 		(($(stat_of "$RING" "[.producers[] | select(.pid == $stopped) | .enqueued] | add // 0") > 0))
@@ -19,6 +21,7 @@ for round in 1 2 3; do
 	published "lively$round" "$WORK/log" >"$WORK/out"
 	same "$WORK/short" "$WORK/out"
 	kill -CONT "$stopped"
+	: >"$WORK/gate$round"
 	wait "$stopped" || fail "the push failed"
 done
 stop_writer

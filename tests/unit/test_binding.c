@@ -16,6 +16,7 @@
 
 #include "attachment.h"
 #include "binding.h"
+#include "inherited.h"
 #include "mount_fixture.h"
 #include "ring_fixture.h"
 
@@ -498,6 +499,27 @@ static int push_in_shared_lane(void)
 	return 0;
 }
 
+/* As a fork beside another thread's bind leaves it: descriptor and mapping of a lane. */
+Test(binding, what_a_child_has_copied_of_a_bind_is_let_go)
+{
+	const unsigned descriptors = count_descriptors();
+	const struct geometry *geometry;
+	unsigned mappings;
+	void *lane;
+	int fd;
+
+	use_lanes(2);
+	mappings = count_ring_mappings();
+	geometry = &ring.segment.geometry;
+	cr_assert(segment_reopen(&ring.segment, O_RDWR, &fd) == 0);
+	cr_assert(segment_map(&ring.segment, fd, geometry_lane_offset(geometry, 1),
+			      geometry->lane_stride, true, &lane) == 0);
+	inherited_drop(&ring.segment);
+	cr_assert(count_descriptors() <= descriptors + 1 && fcntl(fd, F_GETFD) < 0);
+	cr_assert(count_ring_mappings() <= mappings);
+	test_push(producer, "all the same");
+}
+
 Test(binding, a_forked_child_takes_an_id_of_its_own_in_the_shared_lane)
 {
 	use_lanes(1);
@@ -574,6 +596,39 @@ Test(binding, a_vforked_child_may_push)
 	cr_assert(wait_for(child) == 0);
 	test_push(producer, "parent");
 	cr_assert(read_lane(1) == 4 && read_lane(0) == 0);
+}
+
+/* NULL: the child of this unbound thread was refused. */
+static void *push_first_in_vforked_child(void *unused)
+{
+	pid_t child;
+
+	(void)unused;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+	child = vfork();
+#pragma GCC diagnostic pop
+	if (child == 0)
+		_exit(shmlog_try_push(producer, "child", 5) == -EAGAIN ? 0 : 1);
+	return (void *)(intptr_t)wait_for(child);
+}
+
+Test(binding, a_vforked_child_binds_nothing_and_takes_nothing_from_its_parents_threads)
+{
+	struct shmlog_claim claim;
+	pthread_t thread;
+	void *result;
+
+	use_lanes(4);
+	test_push(producer, "before");
+	cr_assert(shmlog_claim(producer, SHMLOG_INFO, 5, &claim) == 0);
+	cr_assert(pthread_create(&thread, NULL, push_first_in_vforked_child, NULL) == 0);
+	cr_assert(pthread_join(thread, &result) == 0 && result == NULL);
+	memcpy(claim.data, "claim", 5);
+	cr_assert(shmlog_commit(producer, &claim, 5) == 0);
+	cr_assert(read_lane(1) == 3);
+	expect_text(&seen[2], "claim");
+	cr_assert(test_stats(producer).dropped_no_lane == 1);
 }
 
 /* A child that has claimed and pushed, and says so through the pipe. */
@@ -948,6 +1003,36 @@ Test(binding, all_threads_move_on_to_the_new_ring_and_keep_nothing_of_the_old)
 /* ---- faults ---- */
 
 static int calls_until_fault;
+
+static bool nothing_can_be_mapped;
+
+static int map_nothing(void *address, size_t size, int protection, int flags, int fd, off_t offset,
+		       void **ret)
+{
+	if (nothing_can_be_mapped)
+		return -ENOMEM;
+	return sys_real.map(address, size, protection, flags, fd, offset, ret);
+}
+
+Test(binding, without_memory_for_the_shared_lane_a_push_is_a_counted_drop)
+{
+	struct sys sys = sys_real;
+	struct ring_map *map;
+	struct shmlog *log;
+	uintptr_t token;
+
+	sys.map = map_nothing;
+	test_ring_make(&ring, 1, LANE_MIN);
+	cr_assert(attachment_map(&sys, ring.name, "tester", SHMLOG_INFO, &map) == 0);
+	cr_assert(attachment_show(map, &token) == 0);
+	log = (struct shmlog *)token;
+	nothing_can_be_mapped = true;
+	cr_assert(shmlog_try_push(log, "lost", 4) == -EAGAIN);
+	cr_assert(test_stats(log).dropped == 1);
+	nothing_can_be_mapped = false;
+	test_push(log, "kept");
+	shmlog_detach(&log);
+}
 
 static bool fails_now(void)
 {

@@ -567,6 +567,23 @@ static void drop_in_child(unsigned drops)
 	ring_wait_unheld(&ring, LOCK_BYTE_LANE(1));
 }
 
+/* A process that fills the lane to the last block, if it is not full, and drops one. */
+static void fill_in_child(const char *name)
+{
+	const pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		struct shmlog *log = attach(name);
+
+		for (int dropped = 0; !dropped;)
+			dropped = shmlog_try_push(log, "", 0) == -EAGAIN;
+		(void)raise(SIGKILL);
+	}
+	cr_assert(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+	ring_wait_unheld(&ring, LOCK_BYTE_LANE(1));
+}
+
 static uint64_t marked_full(void)
 {
 	return load_relaxed(&ring_status(&ring, 1)->marked[LOSS_FULL]);
@@ -624,6 +641,45 @@ Test(marks, of_a_dead_producer_come_before_its_heir, .init = set_up_two_lanes, .
 	expect_marks(2, "");
 	shmlog_detach(&log);
 	expect_marks(3, "");
+}
+
+Test(marks, of_a_producer_that_found_no_room_for_its_name_bear_its_name, .init = set_up_two_lanes,
+     .fini = tear_down)
+{
+	fill_in_child("first");
+	fill_in_child("second");
+	(void)take(0);
+	expect_marks(1, "1-1f 1=second 1-1f");
+	expect_marks(2, "");
+}
+
+/* The stamp of the first record of @kind in a page. */
+static uint64_t stamp_of(unsigned page, enum record_kind kind)
+{
+	struct page_cursor cursor = { 0 };
+	struct record_header header;
+	const void *payload;
+
+	while (page_next_record(pages[page], &cursor, &header, &payload) == 1)
+		if (header.kind == kind)
+			return header.ticks;
+	cr_assert(false, "no such record");
+	return 0;
+}
+
+/* Else all that an heir with the same name pushed before the drain came would stand behind it. */
+Test(marks, bear_no_stamp_later_than_what_is_not_taken, .init = set_up_two_lanes, .fini = tear_down)
+{
+	struct shmlog *log;
+
+	drop_in_child(3);
+	(void)take(0);
+	release(0);
+	log = attach("heir");
+	cr_assert(shmlog_try_push(log, "a", 1) == 0);
+	expect_taken(1, "1-3f 1=heir 1:a");
+	cr_assert(stamp_of(1, RECORD_GAP) <= stamp_of(1, RECORD_DATA));
+	shmlog_detach(&log);
 }
 
 Test(marks, are_not_made_again_when_an_heir_comes, .init = set_up_two_lanes, .fini = tear_down)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "attachment.h"
+#include "producer.h"
 #include "ring_fixture.h"
 
 /* Two lanes: lane 1 belongs to the first thread that pushes. */
@@ -703,6 +704,100 @@ Test(producer, pushes_go_on_after_one_that_was_left_from_a_signal_stack)
 	set_trap(leave, SA_ONSTACK);
 	check_left(1);
 	cr_assert(test_stats(producer).dropped == 0);
+}
+
+static void *words_page;
+
+static void leave_words(int signal_no)
+{
+	(void)signal_no;
+	if (mprotect(words_page, RING_PAGE, PROT_READ | PROT_WRITE) < 0)
+		abort();
+	siglongjmp(way_out, 1);
+}
+
+/* As if the last push had been left between its publication and the step over it. */
+static struct binding *leave_after_publish(uint32_t blocks)
+{
+	struct binding *binding = thread_bindings[token_slot(handle_token(producer))];
+	const uintptr_t deeper = (uintptr_t)__builtin_frame_address(0) - 2048;
+
+	store_relaxed(&binding->position, load_relaxed(&binding->position) - blocks);
+	binding->busy = busy_mark(deeper);
+	return binding;
+}
+
+Test(producer, a_recovery_that_is_left_is_made_again)
+{
+	const struct sigaction action = { .sa_handler = leave_words };
+	const struct binding *binding;
+
+	test_push(producer, "before");
+	test_push(producer, "left");
+	binding = leave_after_publish(1);
+	words_page = binding->lane.words;
+	cr_assert(sigaction(SIGSEGV, &action, NULL) == 0);
+	cr_assert(mprotect(words_page, RING_PAGE, PROT_NONE) == 0);
+	if (sigsetjmp(way_out, 1) == 0) {
+		(void)shmlog_try_push(producer, "never", 5);
+		cr_assert(false, "the handler has left");
+	}
+	test_push(producer, "after");
+	cr_assert(read_lane(1) == 4);
+	expect_text(&seen[2], "left");
+	expect_text(&seen[3], "after");
+}
+
+Test(producer, pushes_go_on_after_one_to_the_shared_lane_that_was_left_by_siglongjmp)
+{
+	use_one_lane();
+	set_trap(leave, 0);
+	check_left(0);
+	cr_assert(test_stats(producer).dropped == 0);
+}
+
+Test(producer, giving_the_shared_lane_back_settles_a_push_that_was_left)
+{
+	use_one_lane();
+	test_push(producer, "before");
+	set_trap(leave, 0);
+	if (sigsetjmp(way_out, 1) == 0)
+		(void)push_trapped();
+	open_trap();
+	cr_assert(test_read_stop(&ring, 0) == TAKE_CLAIMED);
+	cr_assert(shmlog_unbind(producer) == 0);
+	cr_assert(test_read_stop(&ring, 0) == TAKE_EMPTY);
+}
+
+static void *push_another(void *unused)
+{
+	(void)unused;
+	test_push(producer, "another");
+	return NULL;
+}
+
+/* A fellow's claims bear the same owner id: his are left alone. */
+static void push_from_thread(void)
+{
+	pthread_t thread;
+
+	cr_assert(pthread_create(&thread, NULL, push_another, NULL) == 0);
+	cr_assert(pthread_join(thread, NULL) == 0);
+}
+
+Test(producer, a_push_that_is_under_way_is_no_left_one_to_other_threads)
+{
+	use_one_lane();
+	test_push(producer, "one");
+	set_trap(push_from_thread, 0);
+	cr_assert(push_trapped() == 0);
+	test_push(producer, "after");
+
+	const size_t count = read_lane(0);
+
+	expect_trapped(&seen[count - 3]);
+	expect_text(&seen[count - 2], "another");
+	expect_text(&seen[count - 1], "after");
 }
 
 Test(producer, an_open_claim_stays_open_when_a_push_behind_it_is_left)

@@ -292,6 +292,27 @@ Test(reader, nothing_is_held_across_a_change_of_segment)
 	expect_dir("old new");
 }
 
+/* A thread that has moved on to a ring with another clock. */
+Test(reader, a_sources_stamps_of_one_segment_say_nothing_of_those_of_another)
+{
+	struct fixture_file file = { .segment_id = 1, .ticks_per_s = NS_PER_S };
+
+	fixture_file_begin_as(&fixture, &file, 1, 1, 1);
+	fixture_data(&file, 1, 1000, "old");
+	fixture_page(&file, 0);
+	fixture_seal(&file);
+	fixture_file_end(&file);
+	file = (struct fixture_file){ .segment_id = 2, .ticks_per_s = NS_PER_S };
+	fixture_file_begin_as(&fixture, &file, 2, 3, 2);
+	fixture_data(&file, 1, 5, "5");
+	fixture_data(&file, 2, 7, "7");
+	fixture_data(&file, 1, 9, "9");
+	fixture_page(&file, 0);
+	fixture_seal(&file);
+	fixture_file_end(&file);
+	expect_dir("old 5 7 9");
+}
+
 Test(reader, gaps_and_notes_are_content)
 {
 	const struct gap_payload gap = { .lost = { 10, 2 } };

@@ -15,9 +15,9 @@
 #include "trial.h"
 
 enum {
-	HITS_MAX = 6, /* of each point and configuration                     */
+	HITS_MAX = 5, /* of each point and configuration                     */
 	HITS_FULL = 40,
-	CALLS_MAX = 90, /* of each configuration; FULL: all                    */
+	CALLS_MAX = 80, /* of each configuration; FULL: all                    */
 	MOMENTS = 25,   /* trials of each configuration; FULL: 400             */
 	MOMENT_KILLS = 4,
 	MOMENT_MAX_US = 12000,

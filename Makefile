@@ -174,7 +174,7 @@ install: $(LIBRARIES) $(PROGRAMS) ## into DESTDIR and PREFIX (/usr/local)
 
 # Debian 12. Nothing here may need more than a shell, dpkg and apt: it runs before all else exists.
 PACKAGES := gcc g++ libc6-dev pkg-config clang-format shellcheck jq lz4 liburing-dev liblz4-dev \
-	libxxhash-dev libinih-dev libjansson-dev libcriterion-dev
+	libxxhash-dev libinih-dev libjansson-dev libcriterion-dev systemtap-sdt-dev
 
 # $(call install_missing,packages)
 install_missing = missing=; for package in $(1); do \

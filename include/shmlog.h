@@ -142,7 +142,9 @@ SHMLOG_API int shmlog_bind(struct shmlog *log);
 
 /**
  * shmlog_unbind() - give the calling thread's lane back; its next push binds again.
- * An open claim is aborted.
+ * An open claim is aborted. Order is promised within a lane: what the thread has published in the
+ * shared lane behind a thread that is stopped inside a push may be shown after what it publishes
+ * from now on, unless shmlog_sync() says that it is written.
  * Return: 0, also if not bound; -EBADF no such handle.
  * Context: any thread; not a signal handler.
  */

@@ -84,9 +84,16 @@ check_memory_order() {
 		complain_lines "stands in only one of the sources and $document"
 }
 
+check_points() {
+	comm -3 <(grep -ohE '\bPOINT\([a-z_]+\)' writer/*.c | tr -d '()' | sed 's/^POINT//' | sort -u) \
+		<(sed -n 's/^| \(`[^|]*\) |.*/\1/p' docs/TRACING.md | grep -oE '[a-z_]+' | sort -u) |
+		complain_lines 'a point of the writer that stands in only one of writer/ and docs/TRACING.md'
+}
+
 check_layout
 check_marks
 check_directions
 check_atomics
 check_memory_order
+check_points
 exit "$broken"

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "drain_private.h"
+#include "point.h"
 
 /* ---- open ---- */
 
@@ -125,6 +126,7 @@ static void release(struct drain_lane *lane, const struct progress *progress)
 {
 	store_relaxed(&lane->status->records_released, progress->records);
 	store_release(&lane->status->released, progress->position); /* MO release:A -> reuse:B */
+	POINT(lane_released);
 }
 
 static void set_written(struct drain *drain, struct drain_lane *lane,
@@ -136,6 +138,7 @@ static void set_written(struct drain *drain, struct drain_lane *lane,
 	store_relaxed(&lane->status->records_written, progress->records);
 	store_relaxed(&lane->status->abandoned, lane->abandoned_kept);
 	store_seq_cst(&lane->status->written, progress->position); /* MO progress:A -> progress:B */
+	POINT(written_stored);
 	if (!drain->release_durable)
 		release(lane, progress);
 	announce(drain, lane);
@@ -149,6 +152,7 @@ static void set_durable(struct drain *drain, struct drain_lane *lane,
 	lane->durable = *progress;
 	store_relaxed(&lane->status->records_durable, progress->records);
 	store_seq_cst(&lane->status->durable, progress->position); /* MO progress:A -> progress:B */
+	POINT(durable_stored);
 	if (drain->release_durable)
 		release(lane, progress);
 	announce(drain, lane);
@@ -332,6 +336,7 @@ static void reset_lane(struct drain *drain, uint32_t lane_no)
 		lane->is_quarantined = false;
 		store_release_u32(&lane->status->quarantine,
 				  0); /* MO quarantine:A -> quarantine:B */
+		POINT(lane_reset);
 	}
 	(void)drain->sys->unlock(drain->segment.fd, byte, bytes);
 }
@@ -515,5 +520,6 @@ void drain_restore_end(struct drain *drain, bool log_continues)
 		restore_unsynced(drain, &drain->lanes[i]);
 		count_unwritten(drain, &drain->lanes[i]);
 	}
+	POINT(ring_restored);
 	drain_wake_all(drain);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "point.h"
 #include "roll.h"
 
 enum { LOCK_TRIES = 200, LOCK_STEP_MS = 10 };
@@ -46,6 +47,7 @@ static int open_or_create(const struct sys *sys, const struct config *config, st
 	r = segment_create(sys, config->ring, &options);
 	if (r < 0 && r != -EEXIST)
 		return r;
+	POINT(ring_created);
 	return segment_open(sys, config->ring, O_RDWR, ret);
 }
 
@@ -144,6 +146,7 @@ static int hold_segment(struct segment *segment, const struct config *config, st
 	if (r == 0) { /* who holds the ring is said at once: others show it, and signal it */
 		(*ret)->writer->pid = segment->sys->getpid();
 		store_relaxed_u32(&(*ret)->writer->state, WRITER_RUNNING);
+		POINT(ring_held);
 	}
 	return r;
 }
@@ -183,8 +186,10 @@ int hold_successor(const struct sys *sys, const struct config *config, const str
 		return r;
 	drain_restore_end(*ret, false);
 	/* Only now: whoever sees it closed finds the new one. */
-	if (segment_set_closed(&gone->segment) == 0)
+	if (segment_set_closed(&gone->segment) == 0) {
+		POINT(ring_closed);
 		segment_wake_all(&gone->view);
+	}
 	return 0;
 }
 
@@ -228,6 +233,7 @@ static int lock_directory(const struct sys *sys, int dir, const char *path, cons
 	if (fd >= 0)
 		r = lock_patiently(sys, fd, 0, 0);
 	if (r == 0) {
+		POINT(directory_held);
 		name_holder(sys, fd, ring);
 		*ret_lock = fd;
 		return 0;

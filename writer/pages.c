@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "point.h"
+
 enum {
 	RETRY_MS = 500,   /* a full disk is asked again this often                    */
 	FAILURES_MAX = 5, /* files in a row that take no page at all: give up         */
@@ -120,6 +122,7 @@ void pages_close(struct pages *pages)
 	pages->closed_count++;
 	pages->filling = NULL;
 	pages->filling_since = 0;
+	POINT(page_taken);
 }
 
 /* ---- placing ---- */
@@ -137,6 +140,7 @@ static void place(struct pages *pages, struct page_slot *slot)
 	slot->is_synced = false;
 	slot->state = PAGE_PLACED;
 	roll_add_page(file, (const void *)slot->builder.buffer, slot->builder.data_records);
+	POINT(page_placed);
 }
 
 /* False: the disk does not take it now. */
@@ -152,6 +156,7 @@ static bool submit(struct pages *pages, struct page_slot *slot)
 		return false;
 	}
 	slot->state = PAGE_IN_FLIGHT;
+	POINT(page_submitted);
 	return true;
 }
 
@@ -201,7 +206,7 @@ void pages_seal(struct pages *pages)
 				   .file = pages->file,
 				   .tag = (uintptr_t)pages->file_ring };
 
-	assert(count_under_way(pages) == 0);
+	assert(count_under_way(pages) == 0 && !pages->is_in_sync);
 	drain_snapshot(pages->file_ring, sealing(pages, pages->file));
 	job.size = pages->file->size;
 	drain_stamp(pages->file_ring, &job.stamp);
@@ -322,7 +327,7 @@ static bool prepare_file(struct pages *pages, const struct page_slot *slot)
 {
 	if (pages->file && !pages->is_rolling && fits(pages, slot))
 		return true;
-	if (count_under_way(pages) > 0)
+	if (count_under_way(pages) > 0 || pages->is_in_sync)
 		return false;
 	if (pages->file)
 		pages_seal(pages);
@@ -374,6 +379,7 @@ static void give_file_up(struct pages *pages)
 	pages->order_count = kept;
 	if (pages->file)
 		drop_file(pages);
+	POINT(file_given_up);
 	if (++pages->failures >= FAILURES_MAX)
 		pages->fatal = -EIO;
 	if (pages->failures > 1)
@@ -436,6 +442,7 @@ static void release_page(const struct pages *pages, struct page_slot *slot)
 	struct drain_snapshot now;
 
 	drain_release(slot->drain, slot->builder.buffer);
+	POINT(page_released);
 	if (!is_release_durable(pages))
 		return;
 	drain_snapshot(slot->drain, &now);
@@ -456,6 +463,7 @@ static void complete_first(struct pages *pages)
 	/* Its table holds every lane's position: from here on this log speaks for the ring. */
 	if (slot->is_file_page) {
 		slot->drain->writer->log_id = pages->log_id;
+		POINT(log_id_stored);
 		drain_file_page_done(slot->drain);
 	}
 	pages->previous_checksum = header->checksum;
@@ -487,6 +495,7 @@ static void page_written(struct pages *pages, struct page_slot *slot, int error)
 		return;
 	}
 	slot->state = PAGE_COMPLETE;
+	POINT(page_completed);
 	if (!first_in_state(pages, PAGE_PLACED))
 		leave_stall(pages);
 	complete(pages);
@@ -508,6 +517,7 @@ bool pages_press_for_sync(const struct pages *pages)
 
 void pages_sync_begun(struct pages *pages)
 {
+	pages->is_in_sync = true;
 	for (unsigned i = 0; i < pages->order_count; i++) {
 		if (pages->order[i]->state != PAGE_COMPLETE)
 			break;
@@ -515,11 +525,13 @@ void pages_sync_begun(struct pages *pages)
 	}
 }
 
-void pages_sync_done(struct pages *pages)
+void pages_sync_done(struct pages *pages, bool is_good)
 {
-	for (unsigned i = 0; i < pages->order_count; i++)
+	pages->is_in_sync = false;
+	for (unsigned i = 0; is_good && i < pages->order_count; i++)
 		pages->order[i]->is_synced |= pages->order[i]->is_covered;
-	complete(pages);
+	if (is_good)
+		complete(pages);
 }
 
 void pages_written(struct pages *pages, unsigned tag, int error)
@@ -537,7 +549,7 @@ void pages_pump(struct pages *pages)
 {
 	struct page_slot *slot;
 
-	if (pages->is_poisoned && !any_in_flight(pages) && sync_last(pages))
+	if (pages->is_poisoned && !any_in_flight(pages) && !pages->is_in_sync && sync_last(pages))
 		give_file_up(pages);
 	if (pages->is_poisoned || pages->fatal || must_wait(pages))
 		return;
@@ -553,7 +565,7 @@ void pages_pump(struct pages *pages)
 		if (!submit(pages, slot))
 			return;
 	}
-	if (pages->is_rolling && count_under_way(pages) == 0)
+	if (pages->is_rolling && count_under_way(pages) == 0 && !pages->is_in_sync)
 		pages_seal(pages);
 	think_ahead(pages);
 }

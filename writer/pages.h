@@ -22,6 +22,9 @@
  * I7. A file behind one that was given up is durable before the next begins: pages that landed in
  *     the one given up are void by its number alone. If the power fails and it is gone, they count,
  *     and nothing may be on disk that holds their records once more.
+ * I8. A file is left only when no sync of it is under way. io_uring hands a sync to a worker, which
+ *     looks the descriptor up when it gets to it: closed by then, it would be no file's, or
+ *     another's.
  */
 #ifndef SHMLOG_WRITER_PAGES_H
 #define SHMLOG_WRITER_PAGES_H
@@ -75,6 +78,7 @@ struct pages {
 	uint64_t previous_checksum;
 	uint64_t closed_count;    /* DATA pages closed and completed, ever: barriers for     */
 	uint64_t completed_count; /* who waits for what was published before               */
+	bool is_in_sync; /* a sync of the current file is under way, begun by the writer    */
 	unsigned seals_submitted;
 	unsigned seals_done;
 	struct drain_snapshot sealing[ROLL_FILES]; /* by file slot: what is durable with its seal */
@@ -106,9 +110,9 @@ void pages_pump(struct pages *pages);
 bool pages_await_sync(const struct pages *pages);
 bool pages_press_for_sync(const struct pages *pages);
 
-/* A sync of the current file begins; it has succeeded. */
+/* A sync of the current file begins; it has come to its end. */
 void pages_sync_begun(struct pages *pages);
-void pages_sync_done(struct pages *pages);
+void pages_sync_done(struct pages *pages, bool is_good);
 
 /* Take the result of a submission of pages_pump(). @tag: a slot's number, or another above
  * IO_BUFFERS; @error as io.h says. */

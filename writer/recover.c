@@ -10,6 +10,7 @@
 
 #include "logdir.h"
 #include "logfile.h"
+#include "point.h"
 
 enum { FENCE_TRIES = 1000, FENCE_STEP_MS = 10 };
 
@@ -198,8 +199,10 @@ static int keep_torn(struct recovering *recovering, const struct found *found, u
 		r = not_kept(recovering, (int)size);
 	if (r == 0 && torn >= 0 && sys->fsync(torn) < 0)
 		r = not_kept(recovering, -EIO);
-	if (torn >= 0)
+	if (torn >= 0) {
+		POINT(recover_torn_kept);
 		(void)sys->close(torn);
+	}
 	logfile_close(&file);
 	return r;
 }
@@ -285,6 +288,7 @@ static int seal(struct recovering *recovering, struct found *found, bool is_seal
 		return r;
 	recovering->result->sealed++;
 	found->name.state = LOGFILE_SEALED;
+	POINT(recover_file_sealed);
 	return 0;
 }
 
@@ -315,6 +319,7 @@ static int remove_not_begun(struct recovering *recovering, struct found *found)
 	if (r == 0) {
 		roll_give(found->file);
 		found->file = NULL;
+		POINT(recover_file_removed);
 	}
 	give_back(recovering, found);
 	return r;
@@ -349,6 +354,7 @@ static int wait_for_fences(struct recovering *recovering)
 		r = take_over(recovering, &found);
 		if (r < 0)
 			return r;
+		POINT(recover_fence_free);
 		give_back(recovering, &found);
 	}
 	return 0;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "logdir.h"
+#include "point.h"
 
 enum {
 	FILE_MODE = 0640,
@@ -198,6 +199,7 @@ static int make_volume(const struct roll *roll, struct roll_place place)
 	if (error && error != -EEXIST)
 		return failed(roll, place, "make its volume", error);
 	error = roll->sys->fsync(roll->dir);
+	POINT(volume_made);
 	return error ? failed(roll, place, "sync the log directory", error) : 0;
 }
 
@@ -252,6 +254,7 @@ static int clear_leftover(const struct roll *roll, struct roll_place place)
 	}
 	if (!error)
 		unlink_open_file(roll, place);
+	POINT(leftover_cleared);
 	roll->sys->close(fd);
 	return error;
 }
@@ -336,9 +339,11 @@ static int fill_new_file(struct roll *roll, struct wfile *file, uint64_t size)
 
 	if (error)
 		return failed(roll, file->place, "lock", error);
+	POINT(file_fenced);
 	error = reserve_what_fits(roll, file, size);
 	if (error)
 		return failed(roll, file->place, "reserve its room", error);
+	POINT(file_reserved);
 	error = try_direct(roll, file);
 	if (error)
 		return failed(roll, file->place, "write directly", error);
@@ -353,6 +358,7 @@ static int make_file(struct roll *roll, struct wfile *file, struct roll_place pl
 
 	if (fd < 0)
 		return failed(roll, place, "create", fd);
+	POINT(file_made);
 	slot_clear(file);
 	file->fd = fd;
 	file->direct = direct;
@@ -496,6 +502,7 @@ static int write_seal(const struct roll *roll, const struct wfile *file,
 	length = page_build_seal(roll->scratch, &info, file->index, file->offset, &own);
 	assert(length == seal_length(file->pages));
 	error = write_all(roll, file, length);
+	POINT(seal_written);
 	return error ? error : (int)length;
 }
 
@@ -533,17 +540,21 @@ int roll_finish(struct roll *roll, struct wfile *file, uint64_t size)
 	error = roll->sys->ftruncate(file->fd, (off_t)size);
 	if (error)
 		return failed(roll, file->place, "cut to its size", error);
+	POINT(file_cut);
 	error = roll->sys->fdatasync(file->fd);
 	if (error) {
 		file->poisoned = true;
 		return failed(roll, file->place, "sync", error);
 	}
+	POINT(seal_synced);
 	error = rename_sealed(roll, file->place);
 	if (error)
 		return failed(roll, file->place, "give it its final name", error);
+	POINT(file_renamed);
 	error = sync_volume(roll, file->place);
 	if (error)
 		return error;
+	POINT(file_sealed);
 	file->size = size;
 	roll_drop(roll, file);
 	return 0;
@@ -580,6 +591,7 @@ int roll_remove(struct roll *roll, struct wfile *file)
 	error = roll->sys->unlinkat(roll->dir, name, 0);
 	if (error && error != -ENOENT)
 		return failed(roll, file->place, "remove", error);
+	POINT(file_removed);
 	logdir_volume_name(name, file->place.volume_no);
 	(void)roll->sys->unlinkat(roll->dir, name, AT_REMOVEDIR);
 	roll_drop(roll, file);

@@ -13,6 +13,7 @@
 
 #include "doorbell.h"
 #include "hold.h"
+#include "point.h"
 
 enum {
 	POLL_US = 500,    /* between looks while the disk is at work                    */
@@ -130,6 +131,7 @@ static void answer(struct writer *writer, struct request *request, struct shared
 {
 	request->is_active = false;
 	store_seq_cst_u32(done, request->asked); /* MO done:A -> done:B */
+	POINT(request_answered);
 	(void)writer->sys->futex_wake(&done->raw);
 }
 
@@ -249,15 +251,18 @@ static void begin_sync(struct writer *writer)
 		apply_snapshot(writer);
 		return;
 	}
-	pages_sync_begun(pages);
 	writer->is_sync_in_flight = io_sync(writer->io, pages->file->fd, TAG_SYNC) == 0;
+	if (writer->is_sync_in_flight)
+		pages_sync_begun(pages);
+	POINT(sync_submitted);
 }
 
 static void synced(struct writer *writer, int error)
 {
 	writer->is_sync_in_flight = false;
+	POINT(sync_done);
+	pages_sync_done(&writer->pages, error == 0);
 	if (error == 0) {
-		pages_sync_done(&writer->pages);
 		writer->is_snapshot_held = true;
 		apply_snapshot(writer);
 		return;
@@ -322,18 +327,25 @@ static void turn(struct writer *writer, int64_t timeout_ns)
 
 /* ---- the ring's life ---- */
 
+/* An id without its path would lock everybody out, one with another's path lead them astray. Until
+ * both are there the ring names no log: it needs none, all that there was has been recovered. */
+static void name_log(const struct writer *writer, struct writer_status *status, uint64_t log_id)
+{
+	status->pending_log_id = 0;
+	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
+		       (int)sizeof(status->log_path) - 1, writer->roll.path);
+	POINT(log_path_stored);
+	status->pending_log_id = log_id;
+	POINT(pending_log_id_stored);
+}
+
 void writer_enter_ring(struct writer *writer, struct drain *ring, uint64_t log_id)
 {
 	struct writer_status *status = ring->writer;
 
 	store_relaxed_u32(&status->state, WRITER_RUNNING);
 	status->pid = writer->sys->getpid();
-	/* The id last: killed in between, the ring names no log whose pages are under way, and none
-	 * are. An id beside another's path would lock the user out of both directories. */
-	status->pending_log_id = 0;
-	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
-		       (int)sizeof(status->log_path) - 1, writer->roll.path);
-	status->pending_log_id = log_id;
+	name_log(writer, status, log_id);
 	store_relaxed_u32(&status->io_backend, (uint32_t)writer->io->backend);
 	store_relaxed(&status->stall_began_ns, 0);
 	store_relaxed_u32(&status->sleeping, 0);
@@ -408,6 +420,7 @@ static void close_old(struct writer *writer)
 			(writer->ring_count - i) * sizeof(*writer->rings));
 		await_wake(writer);
 		hold_release(old);
+		POINT(ring_left);
 		return;
 	}
 }
@@ -731,6 +744,7 @@ static int end(struct writer *writer)
 	if (is_clean)
 		writer->ring->writer->pending_log_id = 0;
 	store_relaxed_u32(&writer->ring->writer->state, is_clean ? WRITER_CLEAN : WRITER_ENDED);
+	POINT(writer_ended);
 	if (pages->fatal)
 		return reason_set(pages->fatal, "%s: %s; what was published waits in the ring",
 				  writer->config->directory, writer->told);

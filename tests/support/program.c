@@ -191,19 +191,19 @@ struct writer_start {
 };
 
 /* As the segment's status says, which the writer stores when it has recovered. */
-static bool is_at_work(const struct writer_start *start)
+bool program_writer_is_at_work(const char *ring, pid_t writer)
 {
 	struct segment segment;
 	struct segment_view view;
 	bool is = false;
 
-	if (segment_open(&sys_real, start->ring, O_RDONLY, &segment) < 0)
+	if (segment_open(&sys_real, ring, O_RDONLY, &segment) < 0)
 		return false;
 	if (segment_view(&segment, &view) == 0) {
 		const struct writer_status *status = view_writer(&view);
 
 		is = load_relaxed_u32(&status->state) == WRITER_RUNNING &&
-		     status->pid == (uint32_t)start->pid;
+		     status->pid == (uint32_t)writer;
 		segment_view_close(&view);
 	}
 	segment_close(&segment);
@@ -215,7 +215,7 @@ static bool has_started(void *argument)
 	struct writer_start *start = argument;
 	siginfo_t info = { .si_pid = 0 };
 
-	if (is_at_work(start))
+	if (program_writer_is_at_work(start->ring, start->pid))
 		return true;
 	if (waitid(P_PID, (id_t)start->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
 	    info.si_pid == start->pid)

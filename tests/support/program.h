@@ -47,6 +47,9 @@ int program_close(FILE *stream, pid_t pid);
 pid_t program_start_writer(const char *ring, const char *directory, const char *const options[],
 			   const char *error_path);
 
+/* Does this writer hold the ring, and take signals? */
+bool program_writer_is_at_work(const char *ring, pid_t writer);
+
 /* Poll @condition each millisecond; false, and violated(@what), after @timeout_ms. */
 bool program_wait_until(bool (*condition)(void *argument), void *argument, int timeout_ms,
 			const char *what);

@@ -576,6 +576,23 @@ Test(roll, of_a_quiet_file_needs_no_page_behind, .init = set_up, .fini = tear_do
 	cr_assert(!pages.is_rolling && pages.file == NULL && is_sealed(1));
 }
 
+/* A worker of the kernel may not have looked its descriptor up yet. */
+Test(roll, waits_for_a_sync_of_the_file, .init = set_up, .fini = tear_down)
+{
+	close_page("a");
+	complete_all();
+	pages_sync_begun(&pages);
+	pages_roll(&pages);
+	close_page("b");
+	pump();
+	cr_assert(pages.is_rolling && pages.file && is_open(1));
+	pages_sync_done(&pages, true);
+	pump();
+	cr_assert(is_sealed(1));
+	complete_all();
+	expect_log_twice("a b");
+}
+
 Test(roll, without_a_file_there_is_nothing_to_end, .init = set_up, .fini = tear_down)
 {
 	pages_roll(&pages);
@@ -758,6 +775,23 @@ Test(error, a_poisoned_file_takes_nothing_more, .init = set_up, .fini = tear_dow
 	cr_assert(ring_released(&ring, 1) == 3);
 	cr_assert(pages.file->place.file_no == 2);
 	expect_log_twice("a b c");
+}
+
+Test(error, a_poisoned_file_is_kept_while_a_sync_of_it_is_under_way, .init = set_up,
+     .fini = tear_down)
+{
+	close_page("a");
+	pump();
+	pages_sync_begun(&pages);
+	complete(1);
+	fail(2, -EIO);
+	pump();
+	cr_assert(pages.file && pages.file->place.file_no == 1);
+	pages_sync_done(&pages, true);
+	pump();
+	cr_assert(pages.file && pages.file->place.file_no == 2);
+	complete_all();
+	expect_log_twice("a");
 }
 
 /* The second thread stands in its sync until the gate is opened. */
@@ -962,11 +996,11 @@ Test(durable, a_complete_page_is_released_by_a_sync_that_began_after_it, .init =
 	cr_assert(pages_await_sync(&pages));
 	pages_sync_begun(&pages);
 	complete(3);
-	pages_sync_done(&pages);
+	pages_sync_done(&pages, true);
 	cr_assert(ring_released(&ring, 1) == 1, "a, but not b: it was complete too late");
 	cr_assert(load_relaxed(&ring_status(&ring, 1)->durable) == 1);
 	pages_sync_begun(&pages);
-	pages_sync_done(&pages);
+	pages_sync_done(&pages, true);
 	cr_assert(ring_released(&ring, 1) == 2);
 	expect_log_twice("a b");
 }
@@ -978,11 +1012,12 @@ Test(durable, a_failed_sync_loses_nothing, .init = set_up_durable, .fini = tear_
 	complete(1);
 	complete(2);
 	pages_sync_begun(&pages);
-	pages_sync_done(&pages);
+	pages_sync_done(&pages, true);
 	close_page("b");
 	pump();
 	complete(3);
 	pages_sync_begun(&pages);
+	pages_sync_done(&pages, false);
 	pages_poison(&pages, "the sync failed");
 	pump();
 	cr_assert(is_kind(find_write(3), PAGE_FILE), "b is written again, under another number");
@@ -990,7 +1025,7 @@ Test(durable, a_failed_sync_loses_nothing, .init = set_up_durable, .fini = tear_
 	complete(4);
 	cr_assert(ring_released(&ring, 1) == 1);
 	pages_sync_begun(&pages);
-	pages_sync_done(&pages);
+	pages_sync_done(&pages, true);
 	cr_assert(ring_released(&ring, 1) == 2);
 	cr_assert(load_relaxed(&ring_status(&ring, 1)->failed) == 0);
 	expect_log_twice("a b");
@@ -1005,7 +1040,7 @@ Test(durable, a_full_file_presses_for_a_sync, .init = set_up_durable, .fini = te
 		complete(page_no);
 	cr_assert(pages_press_for_sync(&pages), "the fifth waits for the next file");
 	pages_sync_begun(&pages);
-	pages_sync_done(&pages);
+	pages_sync_done(&pages, true);
 	pump();
 	cr_assert(pages.file->place.file_no == 2);
 }

@@ -1,0 +1,27 @@
+/*
+ * oracle.h - what must be true of a log and its ring when all is over, whoever was killed.
+ *
+ * All is asked of shmlog-cat, as a user would, and compared with the producers' journal.
+ */
+#ifndef SHMLOG_TESTS_CRASH_WRITER_ORACLE_H
+#define SHMLOG_TESTS_CRASH_WRITER_ORACLE_H
+
+#include <stdint.h>
+
+#include "journal.h"
+
+/* The log holds what the journal says, in order, once; nothing is damaged, missing, or told to be
+ * so. Each breach: violated(). @scratch: a path for a file that may be overwritten. */
+void oracle_compare(const struct journal *journal, const char *directory, const char *scratch,
+		    struct journal_totals *ret);
+
+/* Records that the log's marks name as lost. */
+uint64_t oracle_lost(const char *directory);
+
+/* No record waits in the ring. */
+void oracle_ring_is_empty(const char *ring);
+
+/* A clean end: every file is sealed, and none was left that had been made ahead. */
+void oracle_all_is_sealed(const char *directory);
+
+#endif

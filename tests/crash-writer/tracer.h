@@ -1,0 +1,52 @@
+/*
+ * tracer.h - run the writer under ptrace and kill it at an exact place.
+ *
+ * A place is the n-th time that any thread meets a named point (writer/point.h; an int3 takes the
+ * place of the nop there), or the n-th boundary of a system call, entries and exits of all threads
+ * counted from the program's entry on. At an entry the call is not made, at an exit it has been.
+ * The kill is SIGKILL to the whole process; when tracer_run() returns nothing of it is left but
+ * what the kernel still does on its account: submitted writes.
+ */
+#ifndef SHMLOG_TESTS_CRASH_WRITER_TRACER_H
+#define SHMLOG_TESTS_CRASH_WRITER_TRACER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "points.h"
+
+enum kill_at { KILL_NEVER, KILL_AT_POINT, KILL_AT_CALL };
+
+struct kill_rule {
+	enum kill_at at;
+	int point;  /* KILL_AT_POINT: its index */
+	uint64_t n; /* from 1 on                */
+};
+
+struct tracer {
+	struct kill_rule rule;
+	const char *error_path;   /* the program's standard error is appended there        */
+	const char *cgroup_procs; /* NULL, or what its process id is written to first      */
+	bool count_calls;         /* also without a rule about them                        */
+	/* May be NULL: called at each hit, the program's threads run on until then. */
+	void (*on_point)(void *argument, pid_t pid, const char *point);
+	void *argument;
+};
+
+struct traced_run {
+	bool was_killed;           /* by the rule; else it ended by itself      */
+	int status;                /* exit status, or 128 + signal              */
+	uint64_t calls;            /* boundaries, if they were counted          */
+	uint64_t hits[POINTS_MAX]; /* of each point                             */
+	char where[64];            /* of the kill, in words                     */
+};
+
+/* Why this machine cannot do it; NULL: it can. */
+const char *tracer_missing(void);
+
+/* Run the writer with these arguments; it has 30 seconds, or has stalled: violated(). */
+void tracer_run(const struct tracer *tracer, const struct points *points, const char *const argv[],
+		struct traced_run *ret);
+
+#endif

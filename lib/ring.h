@@ -169,6 +169,15 @@ int ring_claim_shared(const struct shared_lane *shared, uint32_t blocks, uint64_
 int ring_bury(const struct lane *lane, const struct shared_u64 *released, uint32_t owner,
 	      uint64_t *ret_frontier, uint64_t *ret_data);
 
+/**
+ * ring_sweep() - take the words away that a broken predecessor left ahead of the frontier.
+ *
+ * Called by the holder of an own lane after ring_bury(). Ahead of it every word is of an older lap
+ * than its position's; one that is not would be taken for a record, and the consumer would leave
+ * the holder's chain there.
+ */
+void ring_sweep(const struct lane *lane, uint64_t frontier);
+
 enum take {
 	TAKE_EMPTY,   /* nothing published here yet                                       */
 	TAKE_RECORD,  /* a record; its header is copied and checked, its payload is not   */

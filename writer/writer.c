@@ -31,6 +31,14 @@ static void say(const char *text)
 	(void)fprintf(stderr, "shmlog-writer: %s\n", text);
 }
 
+/* What may come again each second is said when it is something else. */
+static void say_of_ring(struct writer *writer, const char *text)
+{
+	if (strncmp(text, writer->told_of_ring, sizeof(writer->told_of_ring) - 1) != 0)
+		say(text);
+	(void)snprintf(writer->told_of_ring, sizeof(writer->told_of_ring), "%s", text);
+}
+
 /* ---- passes ---- */
 
 /* One pass over one ring. False: all buffers are busy, it has not come to its end. */
@@ -322,15 +330,23 @@ static void turn(struct writer *writer, int64_t timeout_ns)
 
 /* ---- the ring's life ---- */
 
+/* What the next writer must know. */
+static void show_log(const struct writer *writer, struct drain *ring, uint64_t log_id)
+{
+	struct writer_status *status = ring->writer;
+
+	status->pid = writer->sys->getpid();
+	status->pending_log_id = log_id;
+	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
+		       (int)sizeof(status->log_path) - 1, writer->roll.path);
+}
+
 void writer_enter_ring(struct writer *writer, struct drain *ring, uint64_t log_id)
 {
 	struct writer_status *status = ring->writer;
 
 	store_relaxed_u32(&status->state, WRITER_RUNNING);
-	status->pid = writer->sys->getpid();
-	status->pending_log_id = log_id;
-	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
-		       (int)sizeof(status->log_path) - 1, writer->roll.path);
+	show_log(writer, ring, log_id);
 	store_relaxed_u32(&status->io_backend, (uint32_t)writer->io->backend);
 	store_relaxed(&status->stall_began_ns, 0);
 	store_relaxed_u32(&status->sleeping, 0);
@@ -348,7 +364,7 @@ static void open_successor(struct writer *writer)
 	    writer->is_snapshot_held)
 		return; /* asked again soon */
 	if (hold_successor(writer->sys, writer->config, writer->ring, &fresh) < 0) {
-		say(reason_get());
+		say_of_ring(writer, reason_get());
 		return;
 	}
 	writer_enter_ring(writer, fresh, writer->pages.log_id);
@@ -356,7 +372,7 @@ static void open_successor(struct writer *writer)
 	writer->drain_request = (struct request){ 0 };
 	writer->sync_request = (struct request){ 0 };
 	writer->rotate_request = (struct request){ 0 };
-	say("the ring's name was removed: made a new ring, draining both");
+	say_of_ring(writer, "the ring's name was removed: made a new ring, draining both");
 }
 
 /* A removed ring goes when nobody can store into it and nothing is left of it. */
@@ -400,15 +416,68 @@ static void close_old(struct writer *writer)
 	}
 }
 
+/* Is its memory whole? One that is not is told of once, and its name makes room for another. */
+static void check_memory(struct writer *writer, struct drain *ring)
+{
+	const bool was_lost = ring->is_lost;
+	char text[320];
+
+	drain_check_memory(ring);
+	if (!ring->is_lost || was_lost)
+		return;
+	(void)snprintf(text, sizeof(text), "ring \"%s\": %s; it is replaced by a new one",
+		       ring->segment.name,
+		       ring->is_cut ? "its memory was taken away, what lay in it is lost"
+				    : "its header was written over");
+	say_of_ring(writer, text);
+}
+
+static void remove_lost(struct writer *writer)
+{
+	const int r = segment_unlink(&writer->ring->segment);
+	char text[320];
+
+	if (r == 0)
+		return;
+	(void)snprintf(text, sizeof(text),
+		       "ring \"%s\": it is damaged, and its name cannot be removed: %s; remove it, "
+		       "and a new one is made",
+		       writer->ring->segment.name, strerror(-r));
+	say_of_ring(writer, text);
+}
+
+/* Whoever may write to the segment may have written over what others read there of us. */
+static void repair(struct writer *writer, struct drain *ring)
+{
+	show_log(writer, ring, writer->pages.log_id);
+	if (drain_repair(ring))
+		say_of_ring(writer, "the ring was closed, but not removed: opened it again");
+}
+
 static void check_rarely(struct writer *writer)
 {
 	if (now_ns(writer) < writer->next_check)
 		return;
 	writer->next_check = now_ns(writer) + CHECK_MS * (int64_t)NS_PER_MS;
-	drain_reset_lanes(writer->ring);
+	for (unsigned i = 0; i < writer->ring_count; i++) {
+		check_memory(writer, writer->rings[i]);
+		repair(writer, writer->rings[i]);
+	}
+	if (writer->ring->is_lost)
+		remove_lost(writer);
+	else
+		drain_reset_lanes(writer->ring);
 	close_old(writer);
 	if (drain_is_unlinked(writer->ring))
 		open_successor(writer);
+}
+
+/* Zeros were read where memory was missing: before anything else is read there. */
+static void face_faults(struct writer *writer)
+{
+	for (unsigned i = 0; i < writer->ring_count; i++)
+		if (!writer->rings[i]->is_lost && drain_was_hit(writer->rings[i]))
+			check_memory(writer, writer->rings[i]);
 }
 
 /* ---- signals ---- */
@@ -607,6 +676,7 @@ static void round_trip(struct writer *writer)
 	if (asked || is_worth_a_pass(writer) ||
 	    (writer->pages.filling_since && is_flush_due(writer)))
 		look(writer, asked);
+	face_faults(writer);
 	turn(writer, 0);
 	check_rarely(writer);
 }

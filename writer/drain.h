@@ -189,7 +189,7 @@ void drain_check_memory(struct drain *drain);
  * if it stays closed although its name is there. True: it was opened. */
 bool drain_repair(struct drain *drain);
 
-/* Quarantined lanes whose users are gone come back. */
+/* Quarantined lanes whose users are gone come back; so does lane 0 where its hint leads astray. */
 void drain_reset_lanes(struct drain *drain);
 
 /* Wake every lane: a writer that was killed may have owed a wake. */

@@ -406,6 +406,17 @@ static int zero_words(struct drain *drain, uint32_t lane_no)
 	return r;
 }
 
+/* Lane 0's hint is a place to look for the frontier from: one beyond it, while nobody is there to
+ * claim, leads claimers past positions that nobody will ever fill. */
+static bool is_led_astray(const struct drain_lane *lane)
+{
+	const uint64_t hint = load_relaxed(&lane->page->tail_hint);
+	struct taken taken;
+
+	return lane->slot.lane == 0 && hint > lane->taken.position &&
+	       ring_look(&lane->lane, lane->taken.position, &taken) == TAKE_EMPTY;
+}
+
 /* Under all locks of the lane nobody can store into it: its words start anew, positions go on. */
 static void reset_lane(struct drain *drain, uint32_t lane_no)
 {
@@ -416,7 +427,7 @@ static void reset_lane(struct drain *drain, uint32_t lane_no)
 
 	if (drain->sys->lock(drain->segment.fd, byte, bytes) < 0)
 		return;
-	if (zero_words(drain, lane_no) == 0) {
+	if ((lane->is_quarantined || is_led_astray(lane)) && zero_words(drain, lane_no) == 0) {
 		lane->is_quarantined = false;
 		release(lane, drain->release_durable ? &lane->durable : &lane->written);
 		store_release_u32(&lane->status->quarantine,
@@ -430,8 +441,8 @@ void drain_reset_lanes(struct drain *drain)
 	for (uint32_t i = 0; i < lane_count(drain); i++) {
 		const struct drain_lane *lane = &drain->lanes[i];
 
-		if (lane->is_quarantined && !lane->pages_under_way && !lane->is_touched &&
-		    released_position(drain, lane) == lane->taken.position)
+		if ((lane->is_quarantined || is_led_astray(lane)) && !lane->pages_under_way &&
+		    !lane->is_touched && released_position(drain, lane) == lane->taken.position)
 			reset_lane(drain, i);
 	}
 }

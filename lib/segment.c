@@ -354,7 +354,9 @@ static int check_header(const char *name, const struct ring_header *header, uint
 				  "shmlog-ctl remove --force",
 				  name);
 	segment_geometry(ret, header->lanes, header->blocks);
-	if (!same_layout(header, ret) || size != ret->size)
+	/* Longer than it should be harms nobody; who may write to it could extend it at any time.
+	 */
+	if (!same_layout(header, ret) || size < ret->size)
 		return reason_set(-EBADMSG,
 				  "ring \"%s\": it is truncated or damaged (%llu bytes, %llu "
 				  "expected); remove it with shmlog-ctl remove --force",
@@ -408,11 +410,12 @@ int segment_check(const struct segment *segment)
 		return -ESTALE;
 	if (segment->sys->pread(segment->fd, &header, sizeof(header), 0) != sizeof(header))
 		return -ESTALE;
-	/* Longer than it was harms nobody who is there. */
+	if (header.magic == 0 && header.segment_id == 0)
+		return -ESTALE;
 	if (check_header(segment->name, &header, ours->size, &theirs) < 0 ||
 	    theirs.segment_id != ours->segment_id || theirs.lanes != ours->lanes ||
 	    theirs.blocks != ours->blocks)
-		return -ESTALE;
+		return -EBADMSG;
 	return 0;
 }
 

@@ -123,7 +123,8 @@ int segment_remove(const struct sys *sys, const char *name, bool force, uint64_t
 
 /**
  * segment_check() - is an open segment still as it was when it was opened?
- * Return: 0; -ESTALE something smaller than it was, or its header is another; other -errno.
+ * Return: 0; -ESTALE it is smaller than it was, or its header is zeros; -EBADMSG its header is
+ *         another; other -errno.
  */
 int segment_check(const struct segment *segment);
 

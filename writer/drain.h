@@ -179,7 +179,8 @@ void drain_count_unsynced(struct drain *drain);
 bool drain_was_hit(const struct drain *drain);
 
 /**
- * drain_check_memory() - is the segment whole and its header what it was?
+ * drain_check_memory() - is the segment of a ring whose writer we are whole, and its header what it
+ * was?
  * If so, pages that were missing are mapped again: there was no memory for them then. If not,
  * is_lost is set, for the caller to succeed the ring, and drain_mark() says so in the log.
  */

@@ -323,6 +323,14 @@ static int map_again(struct drain *drain)
 	return r;
 }
 
+/* Cut and grown again, it may be zeros without a fault: also where a writer always says who it is.
+ */
+static bool is_wiped(const struct writer_status *status)
+{
+	return load_relaxed_u32(&status->state) == WRITER_NONE && status->pid == 0 &&
+	       status->pending_log_id == 0 && status->log_path[0] == '\0';
+}
+
 void drain_check_memory(struct drain *drain)
 {
 	const bool was_hit = drain_was_hit(drain);
@@ -332,9 +340,9 @@ void drain_check_memory(struct drain *drain)
 		return;
 	if (r == 0 && was_hit && map_again(drain) < 0)
 		drain->is_lost = drain->is_cut = true;
-	if (r == -ESTALE || r == -EBADMSG) {
+	if (r == -ESTALE || r == -EBADMSG || is_wiped(drain->writer)) {
 		drain->is_lost = true;
-		drain->is_cut = r == -ESTALE;
+		drain->is_cut = r != -EBADMSG;
 	}
 }
 

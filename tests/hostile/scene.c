@@ -95,7 +95,7 @@ static int add_size(const char *path, const struct stat *about, int type, struct
 	(void)path;
 	(void)type;
 	(void)where;
-	tree_sum += (uint64_t)about->st_blocks * 512;
+	tree_sum += (uint64_t)about->st_size;
 	return 0;
 }
 
@@ -551,11 +551,38 @@ static bool is_whole(void *argument)
 {
 	struct scene *scene = argument;
 
-	return scene_writer_is_gone(scene) || (is_held(scene) && count_quarantined(scene) == 0);
+	return is_held(scene) && count_quarantined(scene) == 0;
+}
+
+/* The writer looks at what others may have changed once a second. It has when it puts this right;
+ * or it has made another ring. */
+static bool has_repaired(void *argument)
+{
+	struct scene *scene = argument;
+	struct segment segment;
+	struct lane_status *status;
+	uint64_t offset, now;
+	void *base;
+
+	if (segment_open(&sys_real, scene->ring, O_RDWR, &segment) < 0)
+		return false;
+	offset = geometry_lane_status_offset(&segment.geometry, scene->lanes - 1);
+	if (segment_map(&segment, segment.fd, 0, segment.geometry.size, true, &base) < 0)
+		broken("cannot map the ring");
+	status = (void *)((uint8_t *)base + offset);
+	now = load_relaxed(&status->durable);
+	if (scene->mark == 0)
+		store_relaxed(&status->durable, scene->mark = ++now);
+	(void)sys_real.unmap(base, segment.geometry.size);
+	segment_close(&segment);
+	return now != scene->mark;
 }
 
 void scene_check_healed(struct scene *scene, unsigned number)
 {
+	scene->mark = 0;
+	if (!program_wait_until(has_repaired, scene, HEAL_MS, "the writer's look at its own words"))
+		return;
 	if (!program_wait_until(is_whole, scene, HEAL_MS,
 				"a ring without quarantined lanes and with a writer"))
 		return;

@@ -34,13 +34,14 @@ struct scene {
 	uint64_t lane_size;
 	pid_t writer;        /* 0: none                                                     */
 	uint64_t private_kb; /* memory of the writer's own when it began                    */
+	uint64_t mark;       /* see has_repaired()                                          */
 	struct journal *journal;
 	pid_t producers[SCENE_PRODUCERS];
 };
 
 /* Figures of the whole run. */
 struct figures {
-	uint64_t rounds, writers, writer_ends, tools, quarantines, replaced;
+	uint64_t rounds, writers, writer_ends, refusals, tools;
 	uint64_t published, found, wild_stores, shielded;
 };
 extern struct figures *figures; /* shared with children */

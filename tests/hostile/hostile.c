@@ -16,8 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "member.h"
@@ -36,6 +38,7 @@ struct plan {
 	const char *only;
 	uint64_t seed; /* 0: as many as there are */
 	uint64_t seeds;
+	uint64_t wild_seeds;
 	int act_ms;
 };
 
@@ -109,7 +112,7 @@ static void run_wild(uint64_t seed, uint32_t lanes)
 	check_stopped(&scene);
 	scene_check_records(&scene, 0, 9);
 	scene_end(&scene);
-	figures->rounds++;
+	__atomic_fetch_add(&figures->rounds, 1, __ATOMIC_RELAXED);
 }
 
 /* ---- a hostile member ---- */
@@ -176,7 +179,7 @@ static void bring_writer_back(struct scene *scene, uint64_t seed)
 		return;
 	if (scene_start_writer(scene, options_of(seed)) && is_at_work(scene))
 		return;
-	figures->refusals++;
+	__atomic_fetch_add(&figures->refusals, 1, __ATOMIC_RELAXED);
 	(void)scene_run(
 		scene, NULL, 0,
 		(const char *const[]){ "shmlog-ctl", "remove", "--force", scene->ring, NULL });
@@ -210,20 +213,327 @@ static void run_act(const struct plan *plan, const struct act *act, uint64_t see
 	check_stopped(&scene);
 	scene_check_records(&scene, 9, 1);
 	scene_end(&scene);
-	figures->rounds++;
+	__atomic_fetch_add(&figures->rounds, 1, __ATOMIC_RELAXED);
 }
 
-static void run_acts(const struct plan *plan)
+/* ---- strangers under the ring's name ---- */
+
+struct stranger {
+	const char *name;
+	void (*put)(const char *path);
+};
+
+static void put_nothing(const char *path)
+{
+	(void)path;
+}
+
+static void put_directory(const char *path)
+{
+	if (mkdir(path, 0700) < 0)
+		broken("%s: %s", path, strerror(errno));
+}
+
+static void put_fifo(const char *path)
+{
+	if (mkfifo(path, 0600) < 0)
+		broken("%s: %s", path, strerror(errno));
+}
+
+static void put_link(const char *path)
+{
+	if (symlink("/etc/passwd", path) < 0)
+		broken("%s: %s", path, strerror(errno));
+}
+
+static int put_file(const char *path, off_t size, mode_t mode)
+{
+	const int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+
+	if (fd < 0 || ftruncate(fd, size) < 0)
+		broken("%s: %s", path, strerror(errno));
+	return fd;
+}
+
+static void put_empty(const char *path)
+{
+	(void)close(put_file(path, 0, 0600));
+}
+
+static void put_sparse(const char *path)
+{
+	(void)close(put_file(path, (off_t)1 << 40, 0600));
+}
+
+/* A whole ring but for one field of its header. */
+static void put_ring(const char *path, size_t offset, uint64_t value, uid_t owner)
+{
+	const char *name = strstr(path, "shmlog.") + strlen("shmlog.");
+	const struct segment_options options = { .lanes = 2,
+						 .lane_size = LANE_SIZE,
+						 .group = (gid_t)-1 };
+	int fd;
+
+	if (segment_create(&sys_real, name, &options) < 0)
+		broken("%s", shmlog_reason());
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (offset && pwrite(fd, &value, sizeof(value), (off_t)offset) != sizeof(value))
+		broken("%s: %s", path, strerror(errno));
+	if (fchown(fd, owner, (gid_t)-1) < 0)
+		broken("%s: %s", path, strerror(errno));
+	(void)close(fd);
+}
+
+static void put_other_ring(const char *path)
+{
+	put_ring(path, 0, 0, geteuid());
+}
+
+static void put_other_version(const char *path)
+{
+	put_ring(path, offsetof(struct ring_header, layout_version), 99, geteuid());
+}
+
+static void put_other_size(const char *path)
+{
+	put_ring(path, offsetof(struct ring_header, lanes), (uint64_t)1024 << 32 | 256, geteuid());
+}
+
+static void put_other_owner(const char *path)
+{
+	put_ring(path, 0, 0, 54321);
+}
+
+static const struct stranger strangers[] = {
+	{ "nothing", put_nothing },
+	{ "a directory", put_directory },
+	{ "a fifo", put_fifo },
+	{ "a symbolic link", put_link },
+	{ "an empty file", put_empty },
+	{ "a huge sparse file", put_sparse },
+	{ "another ring", put_other_ring },
+	{ "another version", put_other_version },
+	{ "another size", put_other_size },
+	{ "another owner's", put_other_owner },
+};
+
+static bool is_replaced(void *argument)
+{
+	const struct scene *scene = argument;
+	char path[256], line[512];
+	bool is_told = false;
+	FILE *errors;
+
+	scene_segment_path(scene, path);
+	errors = fopen(scene->errors, "r");
+	while (errors && fgets(line, sizeof(line), errors))
+		is_told = is_told || strstr(line, scene->ring) || strstr(line, "made a new ring");
+	if (errors)
+		(void)fclose(errors);
+	return is_told;
+}
+
+/* The name goes to a stranger under a running writer, then is free again; a writer that starts
+ * meanwhile says what is there. */
+static void run_stranger(const struct stranger *stranger, uint64_t seed)
+{
+	struct scene scene;
+	char path[256];
+
+	scene_begin(&scene, "names", LANES, LANE_SIZE);
+	(void)scene_start_writer(&scene, options_of(seed));
+	check_flush(&scene);
+	scene_segment_path(&scene, path);
+	(void)unlink(path);
+	stranger->put(path);
+	(void)program_wait_until(is_replaced, &scene, HEAL_MS, "a word about the name");
+	scene_look(&scene);
+	scene_check_memory(&scene);
+	check_stopped(&scene);
+	if (scene_start_writer(&scene, options_of(seed)))
+		(void)scene_stop_writer(&scene);
+	if (scene_writer_is_gone(&scene))
+		(void)scene_run(&scene, NULL, 0,
+				(const char *const[]){ "shmlog-ctl", "remove", "--force",
+						       scene.ring, NULL });
+	if (stranger->put == put_directory)
+		(void)rmdir(path);
+	if (!scene_start_writer(&scene, options_of(seed)))
+		violated("%s: after %s under its name no writer can be started", scene.ring,
+			 stranger->name);
+	scene_check_healed(&scene, 9);
+	check_stopped(&scene);
+	scene_check_records(&scene, 9, 1);
+	scene_end(&scene);
+	__atomic_fetch_add(&figures->rounds, 1, __ATOMIC_RELAXED);
+}
+
+/* ---- a path that leads elsewhere ---- */
+
+/* A killed writer's status, where a member has changed which log it names. */
+static void set_log(const struct scene *scene, const char *path, uint64_t log_id)
+{
+	struct geometry geometry;
+	struct writer_status *status;
+	int fd;
+	uint8_t *base = scene_map(scene, &geometry, &fd);
+
+	if (!base)
+		broken("cannot map the ring");
+	status = (void *)(base + geometry.status_offset);
+	memset(status->log_path, path ? 0 : 'A', sizeof(status->log_path));
+	if (path)
+		(void)strncpy(status->log_path, path, sizeof(status->log_path) - 1);
+	else
+		memset(status->reserved_latency, 'A',
+		       geometry.owners_offset - geometry.status_offset -
+			       offsetof(struct writer_status, reserved_latency));
+	if (log_id)
+		status->pending_log_id = log_id;
+	(void)munmap(base, geometry.size);
+	(void)close(fd);
+}
+
+/* Start a writer in another directory, which has to ask for the one that the status names. */
+static int start_adopting(const struct scene *scene, bool adopts)
+{
+	char second[200];
+
+	(void)snprintf(second, sizeof(second), "%s/second", scene->base);
+	return program_run((const char *const[]){ "shmlog-writer", "-r", scene->ring, "-d", second,
+						  "--once", adopts ? "--adopt" : NULL, NULL },
+			   scene->errors, ANSWER_MS);
+}
+
+static void refuse_to_adopt(struct scene *scene, const char *path, uint64_t log_id)
+{
+	int code;
+
+	set_log(scene, path, log_id);
+	code = start_adopting(scene, false);
+	if (code != EX_CONFIG)
+		violated("another log is named, and the writer ended with %d", code);
+	code = start_adopting(scene, true);
+	if (code != EX_CONFIG && code != EX_NOPERM && code != EX_IOERR && code != EX_CANTCREAT &&
+	    code != 0)
+		violated("--adopt of %.60s ended with %d", path ? path : "AAA...", code);
+}
+
+static void run_adopt(uint64_t seed)
+{
+	static const char *const directories[] = { "outside", "log/../outside",
+						   "outside/precious" };
+	struct scene scene;
+	char path[400];
+
+	scene_begin(&scene, "adopt", LANES, LANE_SIZE);
+	for (size_t i = 0; i < COUNT_OF(directories); i++) {
+		(void)scene_start_writer(&scene, options_of(seed));
+		scene_start_producer(&scene, (unsigned)i, 1000, false);
+		scene_wait_producers(&scene);
+		scene_kill_writer(&scene);
+		(void)snprintf(path, sizeof(path), "%s/%s", scene.base, directories[i]);
+		refuse_to_adopt(&scene, path, 4711);
+		refuse_to_adopt(&scene, NULL, 4711);
+		refuse_to_adopt(&scene, "/etc", 4711);
+		(void)scene_run(
+			&scene, NULL, 0,
+			(const char *const[]){ "shmlog-stat", "-j", "-r", scene.ring, NULL });
+		(void)scene_run(&scene, NULL, 0,
+				(const char *const[]){ "shmlog-ctl", "remove", "--force",
+						       scene.ring, NULL });
+	}
+	if (access("/etc/lock", F_OK) == 0)
+		violated("--adopt left a lock in /etc");
+	scene_end(&scene);
+	__atomic_fetch_add(&figures->rounds, 1, __ATOMIC_RELAXED);
+}
+
+/* ---- the run: rounds wait for the writer most of their time, so a few run beside each other ----
+ */
+
+enum { BESIDE = 3 };
+
+struct running {
+	unsigned children;
+	unsigned failed;
+};
+
+static void wait_one(struct running *running)
+{
+	int status;
+
+	if (wait(&status) < 0)
+		broken("wait: %s", strerror(errno));
+	running->children--;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
+		exit(2);
+	if (!WIFEXITED(status))
+		broken("a round died of signal %d", WTERMSIG(status));
+	running->failed += WEXITSTATUS(status) != 0;
+}
+
+/* True in a child, which runs one round and ends by end_round(). */
+static bool begin_round(struct running *running)
+{
+	pid_t pid;
+
+	if (running->children == BESIDE)
+		wait_one(running);
+	(void)fflush(NULL);
+	pid = fork();
+	if (pid < 0)
+		broken("fork: %s", strerror(errno));
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		return true;
+	}
+	running->children++;
+	return false;
+}
+
+static _Noreturn void end_round(void)
+{
+	(void)fflush(NULL);
+	_exit(violations() ? 1 : 0);
+}
+
+static void run_acts(const struct plan *plan, struct running *running)
 {
 	for (unsigned i = 0; i < act_count; i++)
-		for (uint64_t s = 0; is_wanted(plan, acts[i].name) && s < plan->seeds; s++) {
-			const uint64_t seed = plan->seed ? plan->seed : s + i;
-
-			run_act(plan, &acts[i], seed);
-		}
+		for (uint64_t s = 0; is_wanted(plan, acts[i].name) && s < plan->seeds; s++)
+			if (begin_round(running)) {
+				run_act(plan, &acts[i], plan->seed ? plan->seed : s + i);
+				end_round();
+			}
 }
 
-/* ---- the run ---- */
+static void run_names(const struct plan *plan, struct running *running)
+{
+	for (unsigned i = 0; is_wanted(plan, "names") && i < COUNT_OF(strangers); i++)
+		if (begin_round(running)) {
+			run_stranger(&strangers[i], plan->seed + i);
+			end_round();
+		}
+	if (is_wanted(plan, "adopt") && begin_round(running)) {
+		run_adopt(plan->seed);
+		end_round();
+	}
+}
+
+static void run_broken(const struct plan *plan, struct running *running)
+{
+	for (uint64_t s = 0; s < plan->wild_seeds; s++) {
+		if (is_wanted(plan, "wild") && begin_round(running)) {
+			run_wild(plan->seed + s, 9);
+			end_round();
+		}
+		if (is_wanted(plan, "shared") && s % 2 == 0 && begin_round(running)) {
+			run_wild(plan->seed + s, 3);
+			end_round();
+		}
+	}
+}
 
 static void tell(void)
 {
@@ -240,6 +550,7 @@ int main(int argc, char **argv)
 {
 	const bool is_full = getenv("FULL") && *getenv("FULL");
 	const char *seed = getenv("SEED");
+	struct running running = { 0 };
 	struct plan plan = { .only = argc > 1 ? argv[1] : NULL, .act_ms = ACT_MS };
 
 	plan.seed = seed ? strtoull(seed, NULL, 10) : 0;
@@ -250,13 +561,12 @@ int main(int argc, char **argv)
 		       -1, 0);
 	if (figures == MAP_FAILED)
 		broken("no memory");
-	for (uint64_t s = 0; s < (is_full ? 40 : is_sanitized() ? 1 : 4); s++) {
-		if (is_wanted(&plan, "wild"))
-			run_wild(plan.seed + s, 9);
-		if (is_wanted(&plan, "shared") && s % 2 == 0)
-			run_wild(plan.seed + s, 3);
-	}
-	run_acts(&plan);
+	plan.wild_seeds = plan.seed ? 1 : is_full ? 40 : is_sanitized() ? 2 : 6;
+	run_broken(&plan, &running);
+	run_acts(&plan, &running);
+	run_names(&plan, &running);
+	while (running.children)
+		wait_one(&running);
 	tell();
-	return violations() ? 1 : 0;
+	return running.failed ? 1 : 0;
 }

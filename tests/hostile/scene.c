@@ -170,7 +170,7 @@ static void check_errors(const struct scene *scene)
 {
 	FILE *file = fopen(scene->errors, "r");
 	unsigned lines = 0;
-	char line[1024];
+	char line[4096];
 
 	while (file && fgets(line, sizeof(line), file)) {
 		lines++;
@@ -260,7 +260,7 @@ static bool is_documented(int code)
 static int check_end(struct scene *scene, int code)
 {
 	scene->writer = 0;
-	figures->writer_ends++;
+	(void)__atomic_fetch_add(&figures->writer_ends, 1, __ATOMIC_RELAXED);
 	if (!is_documented(code))
 		violated("%s: the writer ended with %d", scene->ring, code);
 	return code;
@@ -300,7 +300,7 @@ bool scene_start_writer(struct scene *scene, const char *const options[])
 	for (unsigned i = 0; options && options[i]; i++)
 		argv[5 + i] = options[i];
 	scene->writer = program_start(argv, scene->errors);
-	figures->writers++;
+	(void)__atomic_fetch_add(&figures->writers, 1, __ATOMIC_RELAXED);
 	while (!scene_writer_is_gone(scene) && !is_held(scene)) {
 		if (now_ms() > deadline) {
 			violated("%s: the writer neither starts nor ends", scene->ring);
@@ -439,8 +439,8 @@ void scene_check_records(struct scene *scene, unsigned first, unsigned count)
 		broken("%s: %s", path, strerror(errno));
 	(void)journal_check(scene->journal, all, DEMAND_PUBLISHED, &totals);
 	(void)fclose(all);
-	figures->published += totals.published;
-	figures->found += totals.found;
+	(void)__atomic_fetch_add(&figures->published, totals.published, __ATOMIC_RELAXED);
+	(void)__atomic_fetch_add(&figures->found, totals.found, __ATOMIC_RELAXED);
 }
 
 /* ---- tools ---- */
@@ -456,7 +456,7 @@ int scene_run(const struct scene *scene, const char *out, int code, const char *
 	for (unsigned i = 1; argv[i]; i++)
 		line[4 + i] = argv[i];
 	got = program_run(line, scene->noise, 3 * ANSWER_MS);
-	figures->tools++;
+	(void)__atomic_fetch_add(&figures->tools, 1, __ATOMIC_RELAXED);
 	if (!is_documented(got) && got != code)
 		violated("%s: %s %s %s ended with %d", scene->ring, argv[0], argv[1],
 			 argv[2] ? argv[2] : "", got);

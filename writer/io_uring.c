@@ -11,9 +11,11 @@
  * 2. The ring has more entries than there are slots: a submission always finds one.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "io_backend.h"
 
@@ -103,11 +105,30 @@ static int uring_write(struct io *io, int fd, unsigned buffer_index, uint32_t si
 	return submit(of(io), &operation);
 }
 
+static void close_own(const struct operation *operation)
+{
+	if (operation->kind == OPERATION_SYNC && operation->fd >= 0)
+		(void)close(operation->fd);
+}
+
+/*
+ * A sync is done by a worker of the kernel, which looks its descriptor up only when it comes to it.
+ * By then the file may be sealed and closed, and its number another file's: the sync has a
+ * descriptor of its own until it is over.
+ */
 static int uring_sync(struct io *io, int fd, uint64_t tag)
 {
-	const struct operation operation = { .kind = OPERATION_SYNC, .fd = fd, .tag = tag };
+	const int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	const struct operation operation = { .kind = OPERATION_SYNC, .fd = own, .tag = tag };
+	int error;
 
-	return submit(of(io), &operation);
+	if (own < 0 && errno != EBADF)
+		return -EAGAIN; /* no more descriptors for the moment; a bad one is the kernel's
+				   word */
+	error = submit(of(io), &operation);
+	if (error)
+		close_own(&operation);
+	return error;
 }
 
 /* True and *ret: the operation is over; false: issued again. */
@@ -125,6 +146,7 @@ static bool settle(struct uring *uring, struct operation *operation, int answer,
 		issue(uring, operation);
 		return false;
 	}
+	close_own(operation);
 	*ret = (struct io_result){ .tag = operation->tag, .error = error };
 	operation->next_free = uring->free;
 	uring->free = operation;

@@ -355,6 +355,16 @@ static struct shmlog *attach(const struct scene *scene, unsigned number)
 	return log;
 }
 
+static void sync_all(const struct scene *scene, struct shmlog *log, unsigned number)
+{
+	const int r = shmlog_sync(log, SHMLOG_SYNC_WRITTEN, ANSWER_MS * (int64_t)NS_PER_MS);
+
+	if (r == 0)
+		return;
+	violated("%s: producer %u: a sync said: %s", scene->ring, number, shmlog_strerror(r));
+	_exit(3);
+}
+
 static _Noreturn void produce(const struct scene *scene, unsigned number, uint32_t records,
 			      bool syncs)
 {
@@ -365,9 +375,8 @@ static _Noreturn void produce(const struct scene *scene, unsigned number, uint32
 		published += journal_push(scene->journal, log, number, 50 * NS_PER_MS) == 0;
 		if (records && published == records)
 			break;
-		if (syncs && i % 1000 == 999 &&
-		    shmlog_sync(log, SHMLOG_SYNC_WRITTEN, ANSWER_MS * (int64_t)NS_PER_MS) < 0)
-			_exit(3);
+		if (syncs && i % 1000 == 999)
+			sync_all(scene, log, number);
 		if (i % PACE == PACE - 1)
 			sleep_ms(1);
 	}
@@ -397,9 +406,7 @@ static void wait_producer(struct scene *scene, unsigned number, bool may_die)
 	const int code = program_wait(scene->producers[number], ANSWER_MS);
 
 	scene->producers[number] = 0;
-	if (code == 3)
-		violated("%s: producer %u: a sync was not answered in time", scene->ring, number);
-	else if (code != 0 && !may_die)
+	if (code != 0 && (!may_die || code == 3))
 		violated("%s: producer %u ended with %d", scene->ring, number, code);
 }
 

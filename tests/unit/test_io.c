@@ -98,6 +98,34 @@ static void check_write_and_sync(enum io_choice choice)
 
 TestSuite(io, .timeout = 60);
 
+/* The kernel looks a sync's descriptor up when a worker of its own comes to it. A file that is
+ * sealed and closed meanwhile would leave it none, or that of the next file. */
+static void check_sync_of_closed(enum io_choice choice)
+{
+	struct io *io = open_or_skip(choice);
+
+	for (unsigned i = 0; i < 2000; i++) {
+		const int fd = temporary_file("/dev/shm", 0);
+
+		cr_assert(pwrite(fd, "x", 1, 0) == 1);
+		cr_assert(io_sync(io, fd, 1) == 0);
+		close(fd);
+		const struct io_result result = reap_one(io);
+		cr_assert(result.error == 0, "sync %u: %s", i, strerror(-result.error));
+	}
+	io_close(&io);
+}
+
+Test(io, uring_syncs_what_is_closed_meanwhile)
+{
+	check_sync_of_closed(IO_CHOOSE_URING);
+}
+
+Test(io, pwrite_syncs_what_is_closed_meanwhile)
+{
+	check_sync_of_closed(IO_CHOOSE_PWRITE);
+}
+
 Test(io, uring_writes_where_it_is_told_and_syncs)
 {
 	check_write_and_sync(IO_CHOOSE_URING);

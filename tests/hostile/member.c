@@ -44,18 +44,25 @@ static void scribble_doorbell(struct member *member)
 	scribble_part(member, member->geometry.doorbell_offset, member->geometry.status_offset);
 }
 
+static void ring_doorbell(struct member *member)
+{
+	struct doorbell *doorbell = (void *)(member->base + member->geometry.doorbell_offset);
+
+	(void)add_seq_cst_u32(&doorbell->rings, 1);
+	(void)sys_real.futex_wake(&doorbell->rings.raw);
+}
+
 /* Requests and drops alone: each is a reason for the writer to do something. */
 static void ring_for_nothing(struct member *member)
 {
 	struct doorbell *doorbell = (void *)(member->base + member->geometry.doorbell_offset);
 
-	(void)add_seq_cst_u32(&doorbell->rings, 1);
 	(void)add_seq_cst_u32(&doorbell->sync_requests, (uint32_t)dice_below(&member->dice, 3));
 	(void)add_seq_cst_u32(&doorbell->rotate_requests, (uint32_t)dice_below(&member->dice, 3));
 	(void)add_seq_cst_u32(&doorbell->drain_requests, (uint32_t)dice_roll(&member->dice));
 	(void)add_relaxed(&doorbell->drops[dice_below(&member->dice, LOSS_REASONS)],
 			  evil_value(&member->dice, 0));
-	(void)sys_real.futex_wake(&doorbell->rings.raw);
+	ring_doorbell(member);
 }
 
 static void scribble_status(struct member *member)
@@ -85,26 +92,43 @@ static void scribble_owners(struct member *member)
 	scribble_part(member, member->geometry.owners_offset, member->geometry.lanes_offset);
 }
 
-static uint8_t *any_lane(struct member *member)
-{
-	const uint32_t lane = (uint32_t)dice_below(&member->dice, member->geometry.lanes);
+/* A lane, and where its consumer was last seen. */
+struct target {
+	uint8_t *base;
+	uint64_t *words;
+	uint64_t released;
+};
 
-	return member->base + geometry_lane_offset(&member->geometry, lane);
+static struct target lane_target(struct member *member, uint32_t lane)
+{
+	const struct geometry *geometry = &member->geometry;
+	const struct lane_status *status =
+		(const void *)(member->base + geometry_lane_status_offset(geometry, lane));
+	uint8_t *base = member->base + geometry_lane_offset(geometry, lane);
+
+	return (struct target){ .base = base,
+				.words = (uint64_t *)(void *)(base + geometry->words_offset),
+				.released = load_relaxed(&status->released) };
+}
+
+static struct target any_lane(struct member *member)
+{
+	return lane_target(member, (uint32_t)dice_below(&member->dice, member->geometry.lanes));
 }
 
 static void scribble_lane_pages(struct member *member)
 {
 	for (int i = 0; i < 20; i++)
-		scribble(&member->dice, any_lane(member), 512);
+		scribble(&member->dice, any_lane(member).base, 512);
 }
 
 static void scribble_any_words(struct member *member)
 {
-	for (int i = 0; i < 20; i++)
-		scribble_words(
-			&member->dice,
-			(uint64_t *)(void *)(any_lane(member) + member->geometry.words_offset),
-			member->geometry.blocks);
+	for (int i = 0; i < 20; i++) {
+		const struct target lane = any_lane(member);
+
+		scribble_words(&member->dice, lane.words, member->geometry.blocks, lane.released);
+	}
 }
 
 static void scribble_blocks(struct member *member)
@@ -123,34 +147,40 @@ static void scribble_all(struct member *member)
 /* A full lane in front of the consumer, lap after lap. */
 static void forge_lanes(struct member *member)
 {
-	for (uint32_t lane = 0; lane < member->geometry.lanes; lane++) {
-		const struct lane_status *status =
-			(const void *)(member->base +
-				       geometry_lane_status_offset(&member->geometry, lane));
+	for (uint32_t i = 0; i < member->geometry.lanes; i++) {
+		const struct target lane = lane_target(member, i);
 
-		forge_chain(&member->dice, &member->geometry,
-			    member->base + geometry_lane_offset(&member->geometry, lane),
-			    load_relaxed(&status->released));
+		forge_chain(&member->dice, &member->geometry, lane.base, lane.released);
 	}
 }
 
-/* Lengths that change between two looks at them. */
+/* Records of one block each, as a producer would publish them, a lane full. */
+static void publish_lane(struct member *member, const struct target *lane)
+{
+	const struct record_header header = { .length = 24, .kind = RECORD_DATA };
+	const uint32_t blocks = member->geometry.blocks;
+
+	for (uint64_t at = lane->released; at < lane->released + blocks; at++) {
+		const uint32_t index = (uint32_t)at & (blocks - 1);
+
+		memcpy(lane->base + member->geometry.blocks_offset + (size_t)index * BLOCK_SIZE,
+		       &header, sizeof(header));
+		lane->words[index] = word_make(at / blocks + 1, 1, 0, WORD_READY);
+	}
+}
+
+/* Lengths that change between two looks at them, while the writer is asked to look. */
 static void flicker(struct member *member)
 {
-	uint8_t *lane = any_lane(member);
-	uint8_t *blocks = lane + member->geometry.blocks_offset;
-	uint64_t *words = (uint64_t *)(void *)(lane + member->geometry.words_offset);
+	const struct target lane = any_lane(member);
+	uint8_t *blocks = lane.base + member->geometry.blocks_offset;
 
-	for (int turn = 0; turn < 50; turn++)
-		for (uint32_t i = 0; i < member->geometry.blocks; i += 1) {
-			struct record_header *header = (void *)(blocks + (size_t)i * BLOCK_SIZE);
-
-			if (word_state(words[i]) != WORD_READY)
-				continue;
-			*(volatile uint32_t *)&header->length = turn & 1 ? 24 : UINT32_MAX;
-			*(volatile uint8_t *)&header->kind = turn & 1 ? RECORD_DATA : RECORD_GAP;
-			words[i] ^= UINT64_C(0xff) << WORD_BLOCKS_SHIFT;
-		}
+	publish_lane(member, &lane);
+	ring_doorbell(member);
+	for (int turn = 0; turn < 200; turn++)
+		for (uint32_t i = 0; i < member->geometry.blocks; i++)
+			*(volatile uint32_t *)(void *)(blocks + (size_t)i * BLOCK_SIZE) =
+				turn & 1 ? 24 : UINT32_MAX - 7;
 }
 
 /* ---- the file ---- */

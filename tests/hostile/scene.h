@@ -19,7 +19,7 @@ enum {
 	SCENE_PRODUCERS = 16,
 	SCENE_RECORDS = 200000,
 	ANSWER_MS = 20000, /* a writer answers, a tool ends                                 */
-	HEAL_MS = 30000,   /* what hostility has left is put right                          */
+	HEAL_MS = 20000,   /* what hostility has left is put right                          */
 };
 
 struct scene {

@@ -96,14 +96,18 @@ void scribble(struct dice *dice, uint8_t *base, size_t size)
 	}
 }
 
-void scribble_words(struct dice *dice, uint64_t *words, uint32_t blocks)
+void scribble_words(struct dice *dice, uint64_t *words, uint32_t blocks, uint64_t near)
 {
-	const uint64_t lap = words[dice_below(dice, blocks)] >> WORD_LAP_SHIFT;
+	const bool is_near = dice_below(dice, 2);
+	const uint64_t lap =
+		is_near ? near / blocks + 1 : words[dice_below(dice, blocks)] >> WORD_LAP_SHIFT;
 	const uint64_t laps[] = { lap, lap, lap, lap + 1, lap - 1, 0, (UINT64_C(1) << 40) - 1 };
 	const uint64_t sizes[] = { 1, 1, 2, 3, 0, 4095, blocks, blocks / 2 };
 	const uint64_t states[] = { WORD_READY, WORD_READY, WORD_CLAIMED, WORD_SKIP, WORD_FREE };
 	uint32_t at = (uint32_t)dice_below(dice, blocks);
 
+	if (is_near)
+		at = (uint32_t)(near + dice_below(dice, 4)) & (blocks - 1);
 	for (uint64_t count = 1 + dice_below(dice, 64); count > 0 && at < blocks; count--)
 		words[at++] = word_make(laps[dice_below(dice, COUNT_OF(laps))],
 					sizes[dice_below(dice, COUNT_OF(sizes))],

@@ -24,8 +24,9 @@ uint64_t evil_value(struct dice *dice, uint64_t old);
 /* A few stores somewhere into @size bytes at @base: words, runs, copies of what lies elsewhere. */
 void scribble(struct dice *dice, uint8_t *base, size_t size);
 
-/* Sequence words of a lane that look right: laps around the present one, any size and owner. */
-void scribble_words(struct dice *dice, uint64_t *words, uint32_t blocks);
+/* Sequence words of a lane that look right: laps around the present one, any size and owner; every
+ * second time from the position @near on. */
+void scribble_words(struct dice *dice, uint64_t *words, uint32_t blocks, uint64_t near);
 
 /* A whole lane of records that follow each other, from @position on; headers say anything. */
 void forge_chain(struct dice *dice, const struct geometry *geometry, uint8_t *lane,

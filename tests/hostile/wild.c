@@ -23,6 +23,7 @@ enum { MAPPINGS_MAX = 32, BURST = 200 };
 struct wild_mapping {
 	uint8_t *base;
 	size_t size;
+	uint64_t offset; /* in the segment */
 	bool is_writable;
 };
 
@@ -44,12 +45,14 @@ static void find_mappings(struct wild *wild)
 	scene_segment_path(wild->scene, path);
 	while (maps && fgets(line, sizeof(line), maps)) {
 		uintptr_t from, to;
+		uint64_t offset;
 
-		if (!strstr(line, path) || sscanf(line, "%lx-%lx %7s", &from, &to, mode) != 3 ||
+		if (!strstr(line, path) ||
+		    sscanf(line, "%lx-%lx %7s %lx", &from, &to, mode, &offset) != 4 ||
 		    wild->count == MAPPINGS_MAX)
 			continue;
 		wild->mappings[wild->count++] =
-			(struct wild_mapping){ (uint8_t *)from, to - from, mode[1] == 'w' };
+			(struct wild_mapping){ (uint8_t *)from, to - from, offset, mode[1] == 'w' };
 	}
 	if (maps)
 		(void)fclose(maps);
@@ -95,22 +98,62 @@ static void read_all(const struct wild *wild)
 	(void)sum;
 }
 
+/* What the mapping of header and status shows of the lane that ends @mapping. */
+static uint64_t released_of(const struct wild *wild, const struct wild_mapping *mapping)
+{
+	const struct geometry *geometry = &wild->geometry;
+	const uint64_t lane = mapping->offset + mapping->size - geometry->lane_stride;
+	const uint32_t lane_no =
+		(uint32_t)((lane - geometry->lanes_offset) / geometry->lane_stride);
+
+	for (unsigned i = 0; i < wild->count; i++)
+		if (!wild->mappings[i].is_writable && wild->mappings[i].offset == 0)
+			return *(const volatile uint64_t
+					 *)(const void *)(wild->mappings[i].base +
+							  geometry_lane_status_offset(geometry,
+										      lane_no));
+	broken("header and status are not mapped");
+}
+
+static uint64_t *words_of(const struct wild *wild, const struct wild_mapping *mapping)
+{
+	const struct geometry *geometry = &wild->geometry;
+
+	return (uint64_t *)(void *)(mapping->base + mapping->size - geometry->lane_stride +
+				    geometry->words_offset);
+}
+
 /* A lane ends a mapping: words that look right are the worst that can lie there. */
 static void scribble_mapping(struct wild *wild, const struct wild_mapping *mapping)
 {
-	const struct geometry *geometry = &wild->geometry;
-	uint8_t *lane;
-
-	if (mapping->size >= geometry->lane_stride && dice_below(&wild->dice, 2)) {
-		lane = mapping->base + mapping->size - geometry->lane_stride;
-		scribble_words(&wild->dice, (uint64_t *)(void *)(lane + geometry->words_offset),
-			       geometry->blocks);
-	} else {
+	if (mapping->size >= wild->geometry.lane_stride && dice_below(&wild->dice, 2))
+		scribble_words(&wild->dice, words_of(wild, mapping), wild->geometry.blocks,
+			       released_of(wild, mapping));
+	else
 		scribble(&wild->dice, mapping->base, mapping->size);
-	}
 }
 
-static void go_wild(struct wild *wild)
+/* Nothing where the consumer is, but records ahead of it that nobody has published: who gets the
+ * lane next must not stumble over them. */
+static void mine(struct wild *wild)
+{
+	const uint32_t blocks = wild->geometry.blocks;
+
+	for (unsigned i = 0; i < wild->count; i++) {
+		const struct wild_mapping *mapping = &wild->mappings[i];
+		uint64_t at;
+
+		if (!mapping->is_writable || mapping->size < wild->geometry.lane_stride)
+			continue;
+		at = released_of(wild, mapping) + 64 + dice_below(&wild->dice, 64);
+		for (uint64_t end = at + 400; at < end; at += 1 + dice_below(&wild->dice, 3))
+			words_of(wild, mapping)[at & (blocks - 1)] = word_make(
+				at / blocks + 1 + dice_below(&wild->dice, 2), 1, 0, WORD_READY);
+	}
+	(void)pause();
+}
+
+static _Noreturn void go_wild(struct wild *wild)
 {
 	unsigned long stores = 0;
 
@@ -144,10 +187,10 @@ static _Noreturn void be_wild(const struct scene *scene, uint64_t seed, bool tri
 		try_shields(&wild);
 	if (violations())
 		_exit(1);
-	for (;;) {
-		read_all(&wild);
-		go_wild(&wild);
-	}
+	read_all(&wild);
+	if (seed / 2 % 2)
+		mine(&wild);
+	go_wild(&wild);
 }
 
 pid_t wild_start(const struct scene *scene, uint64_t seed, bool tries_shields)

@@ -203,6 +203,10 @@ static void run_act(const struct plan *plan, const struct act *act, uint64_t see
 	meddle(&scene, plan, seed);
 	end_child(member);
 	scene_end_producers(&scene, true);
+	if (violations()) {
+		scene_abandon(&scene);
+		return;
+	}
 	bring_writer_back(&scene, seed);
 	journal_destroy(scene.journal); /* what they lost, they may lose */
 	scene.journal = journal_create(NULL, SCENE_PRODUCERS, SCENE_RECORDS);

@@ -131,6 +131,18 @@ static void scribble_any_words(struct member *member)
 	}
 }
 
+/* Records of no blocks, where the consumer is: it must not stay there for ever. */
+static void store_zero_words(struct member *member)
+{
+	const struct target lane = any_lane(member);
+	const uint32_t blocks = member->geometry.blocks;
+	const uint64_t states[] = { WORD_READY, WORD_READY, WORD_SKIP, WORD_CLAIMED };
+
+	for (uint64_t at = lane.released; at < lane.released + 64; at++)
+		lane.words[at & (blocks - 1)] = word_make(
+			at / blocks + 1, 0, 0, states[dice_below(&member->dice, COUNT_OF(states))]);
+}
+
 static void scribble_blocks(struct member *member)
 {
 	scribble_part(member, member->geometry.lanes_offset, member->geometry.size);
@@ -254,6 +266,7 @@ const struct act acts[] = {
 	{ "owners", scribble_owners, false, false },
 	{ "lane-pages", scribble_lane_pages, false, false },
 	{ "words", scribble_any_words, false, false },
+	{ "zero", store_zero_words, false, false },
 	{ "blocks", scribble_blocks, false, false },
 	{ "forge", forge_lanes, false, false },
 	{ "flicker", flicker, false, false },

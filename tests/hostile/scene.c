@@ -204,22 +204,33 @@ static int check_entry(const char *path, const struct stat *about, int type, str
 	return 0;
 }
 
-void scene_end(struct scene *scene)
+static void remove_all(const struct scene *scene)
 {
 	char path[256];
 
+	scene_segment_path(scene, path);
+	(void)unlink(path);
+	(void)rmdir(path);
+	if (getenv("KEEP") && violations())
+		return;
+	(void)nftw(scene->base, remove_entry, 16, FTW_PHYS | FTW_DEPTH);
+}
+
+void scene_abandon(struct scene *scene)
+{
+	scene_kill_writer(scene);
+	remove_all(scene);
+}
+
+void scene_end(struct scene *scene)
+{
 	if (scene->writer)
 		(void)scene_stop_writer(scene);
 	check_errors(scene);
 	check_outside(scene);
 	(void)nftw(scene->base, check_entry, 16, FTW_PHYS);
-	scene_segment_path(scene, path);
-	(void)unlink(path);
-	(void)rmdir(path);
 	journal_destroy(scene->journal);
-	if (getenv("KEEP") && violations())
-		return;
-	(void)nftw(scene->base, remove_entry, 16, FTW_PHYS | FTW_DEPTH);
+	remove_all(scene);
 }
 
 /* ---- the writer ---- */
@@ -458,11 +469,14 @@ int scene_run(const struct scene *scene, const char *out, int code, const char *
 	char program[256];
 	int got;
 
+	if (violations()) /* after a breach nothing more is asked: each could wait for long */
+		return 0;
+
 	(void)snprintf(program, sizeof(program), "%s", program_path(argv[0]));
 	line[4] = program;
 	for (unsigned i = 1; argv[i]; i++)
 		line[4 + i] = argv[i];
-	got = program_run(line, scene->noise, 3 * ANSWER_MS);
+	got = program_run(line, scene->noise, ANSWER_MS);
 	(void)__atomic_fetch_add(&figures->tools, 1, __ATOMIC_RELAXED);
 	if (!is_documented(got) && got != code)
 		violated("%s: %s %s %s ended with %d", scene->ring, argv[0], argv[1],

@@ -53,6 +53,9 @@ void scene_begin(struct scene *scene, const char *name, uint32_t lanes, uint64_t
 /* All that was demanded, once more; then everything is gone. */
 void scene_end(struct scene *scene);
 
+/* After a breach: nothing more is asked, everything is gone. */
+void scene_abandon(struct scene *scene);
+
 /* ---- the writer ---- */
 
 /* False: it ended as documented, with a line. @options: NULL-terminated. */

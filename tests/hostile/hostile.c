@@ -1,7 +1,7 @@
 /*
  * hostile.c - a broken producer, and a hostile member of the ring's group, beside healthy ones.
  *
- *	hostile [PART]    parts: wild, shared, an act's name (member.c), names, adopt
+ *	hostile [PART]    parts: wild, shared, an act's name (member.c), starve, names, adopt
  *
  * wild: what a broken program can reach of the library's mappings costs it its own lane and nobody
  * else anything: the healthy producers' journal against the log. shared: the same in lane 0.
@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "member.h"
+#include "mount.h"
 #include "program.h"
 #include "wild.h"
 
@@ -191,6 +192,7 @@ static void run_act(const struct plan *plan, const struct act *act, uint64_t see
 {
 	const bool again = seed % 4 != 3;
 	struct scene scene;
+	char filler[256];
 	uint64_t before;
 	pid_t member;
 
@@ -202,6 +204,8 @@ static void run_act(const struct plan *plan, const struct act *act, uint64_t see
 	member = member_start(&scene, act, seed, again);
 	meddle(&scene, plan, seed);
 	end_child(member);
+	member_filler_path(filler);
+	(void)unlink(filler);
 	scene_end_producers(&scene, true);
 	if (violations()) {
 		scene_abandon(&scene);
@@ -218,6 +222,28 @@ static void run_act(const struct plan *plan, const struct act *act, uint64_t see
 	scene_check_records(&scene, 9, 1);
 	scene_end(&scene);
 	__atomic_fetch_add(&figures->rounds, 1, __ATOMIC_RELAXED);
+}
+
+/* The same on a small mount of shared memory, which is full. It goes with this process. */
+static void run_starve(const struct plan *plan, uint64_t seed)
+{
+	char directory[64];
+
+	(void)snprintf(directory, sizeof(directory), "/tmp/shmlog-hostile.%d.XXXXXX", getppid());
+	if (!mkdtemp(directory))
+		broken("%s: %s", directory, strerror(errno));
+	if (!mount_small(directory)) {
+		(void)rmdir(directory);
+		printf("hostile: SKIPPED: starve: cannot mount a file system: %s\n",
+		       strerror(errno));
+		return;
+	}
+	(void)setenv("SHMLOG_SHM_DIR", directory, 1);
+	(void)setenv("SHMLOG_LANES", "6", 1); /* of a ring that a writer makes */
+	(void)setenv("SHMLOG_LANE_SIZE", "64K", 1);
+	run_act(plan, &act_starve, seed);
+	unmount_small(directory);
+	(void)rmdir(directory);
 }
 
 /* ---- strangers under the ring's name ---- */
@@ -489,6 +515,8 @@ static bool begin_round(struct running *running)
 		broken("fork: %s", strerror(errno));
 	if (pid == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)signal(SIGTERM, SIG_DFL);
+		(void)signal(SIGINT, SIG_DFL);
 		return true;
 	}
 	running->children++;
@@ -513,6 +541,11 @@ static void run_acts(const struct plan *plan, struct running *running)
 
 static void run_names(const struct plan *plan, struct running *running)
 {
+	for (uint64_t s = 0; is_wanted(plan, "starve") && s < plan->seeds; s++)
+		if (begin_round(running)) {
+			run_starve(plan, plan->seed + s);
+			end_round();
+		}
 	for (unsigned i = 0; is_wanted(plan, "names") && i < COUNT_OF(strangers); i++)
 		if (begin_round(running)) {
 			run_stranger(&strangers[i], plan->seed + i);
@@ -549,6 +582,23 @@ static void tell(void)
 	       is_sanitized() ? " (sanitized)" : "", figures->published, figures->found);
 }
 
+/* What rounds that were killed have left behind. Only the process that began them does it. */
+static void sweep(void)
+{
+	char command[300];
+
+	(void)snprintf(command, sizeof(command),
+		       "rm -rf %.100s/shmlog.hostile.%d.* \"${TMPDIR:-/tmp}\"/shmlog-hostile.%d.*",
+		       segment_directory(), getpid(), getpid());
+	if (!getenv("KEEP") && system(command) != 0)
+		(void)fprintf(stderr, "hostile: could not sweep\n");
+}
+
+static void on_end(int number)
+{
+	exit(128 + number);
+}
+
 int main(int argc, char **argv)
 {
 	const bool is_full = getenv("FULL") && *getenv("FULL");
@@ -565,11 +615,16 @@ int main(int argc, char **argv)
 	if (figures == MAP_FAILED)
 		broken("no memory");
 	plan.wild_seeds = plan.seed ? 1 : is_full ? 40 : is_sanitized() ? 2 : 6;
+	(void)atexit(sweep);
+	(void)signal(SIGTERM, on_end);
+	(void)signal(SIGINT, on_end);
 	run_broken(&plan, &running);
 	run_acts(&plan, &running);
 	run_names(&plan, &running);
 	while (running.children)
 		wait_one(&running);
+	if (figures->rounds == 0 && !running.failed)
+		broken("there is no part %s", plan.only);
 	tell();
 	return running.failed ? 1 : 0;
 }

@@ -228,6 +228,28 @@ static void punch(struct member *member)
 			(off_t)(from * RING_PAGE), (off_t)(count * RING_PAGE));
 }
 
+void member_filler_path(char path[256])
+{
+	(void)snprintf(path, 256, "%s/filler", segment_directory());
+}
+
+/* What the hole gave back is taken at once: who touches it next gets no page. */
+static void starve(struct member *member)
+{
+	static const uint8_t bytes[RING_PAGE] = { 1 };
+	char path[256];
+	int fd;
+
+	member_filler_path(path);
+	punch(member);
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	while (fd >= 0 && write(fd, bytes, sizeof(bytes)) == sizeof(bytes))
+		;
+	(void)close(fd);
+}
+
+const struct act act_starve = { "starve", starve, true, true };
+
 /* ---- locks; they fall with the process ---- */
 
 static void hold_locks(struct member *member)

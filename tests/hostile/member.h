@@ -25,6 +25,10 @@ struct act {
 extern const struct act acts[];
 extern const unsigned act_count;
 
+/* Punches holes while nobody else gets memory: for a mount of its own, which it fills. */
+extern const struct act act_starve;
+void member_filler_path(char path[256]);
+
 /* A child that does it: once, or again and again until killed. */
 pid_t member_start(const struct scene *scene, const struct act *act, uint64_t seed, bool again);
 

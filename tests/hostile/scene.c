@@ -136,8 +136,8 @@ static void make_directories(struct scene *scene)
 {
 	const char *root = getenv("TMPDIR");
 
-	(void)snprintf(scene->base, sizeof(scene->base), "%.80s/shmlog-hostile.XXXXXX",
-		       root ? root : "/tmp");
+	(void)snprintf(scene->base, sizeof(scene->base), "%.80s/shmlog-hostile.%d.XXXXXX",
+		       root ? root : "/tmp", getppid());
 	if (!mkdtemp(scene->base))
 		broken("%s: %s", scene->base, strerror(errno));
 	(void)snprintf(scene->log, sizeof(scene->log), "%s/log", scene->base);
@@ -158,7 +158,8 @@ void scene_begin(struct scene *scene, const char *name, uint32_t lanes, uint64_t
 						 .group = (gid_t)-1 };
 
 	*scene = (struct scene){ .lanes = lanes, .lane_size = lane_size };
-	(void)snprintf(scene->ring, sizeof(scene->ring), "hostile.%d.%s", getpid(), name);
+	(void)snprintf(scene->ring, sizeof(scene->ring), "hostile.%d.%d.%s", getppid(), getpid(),
+		       name);
 	make_directories(scene);
 	if (segment_create(&sys_real, scene->ring, &options) < 0)
 		broken("%s", shmlog_reason());

@@ -49,6 +49,7 @@ extern struct figures *figures; /* shared with children */
 /* Is this the share under sanitizers? */
 bool is_sanitized(void);
 
+/* In a child that runs one round: names hold its parent's pid, which sweeps when it ends. */
 void scene_begin(struct scene *scene, const char *name, uint32_t lanes, uint64_t lane_size);
 /* All that was demanded, once more; then everything is gone. */
 void scene_end(struct scene *scene);

@@ -16,6 +16,8 @@ BUILD ?= build/$(VARIANT)
 
 CFLAGS ?= -O2 -g
 CFLAGS_release :=
+CFLAGS_cover := -O0 --coverage -fprofile-update=atomic
+CFLAGS_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer -Wno-tsan
 CFLAGS_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -102,7 +104,7 @@ $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(LIB_OBJECTS)
 	$(Q)$(LINK) $^ $(LIB_LIBS)
 
 .PHONY: check unit e2e headers style asan demo bench
-check: unit headers style e2e ## everything below but asan, demo and bench; under two minutes
+check: unit fuzz-replay headers style e2e ## everything below but asan, demo and bench; under two minutes
 
 unit: $(UNIT_TESTS) ## unit tests
 	$(Q)for test in $(UNIT_TESTS); do \
@@ -123,8 +125,8 @@ style: | $(FIRST) ## formatting, shellcheck and the rules of docs/ARCHITECTURE.m
 	$(Q)tests/style.sh
 	$(call say,TEST,style)
 
-asan: ## unit tests with the address and undefined-behaviour sanitizers
-	$(Q)$(MAKE) VARIANT=asan BUILD=$(BUILD)-asan unit
+asan: ## unit tests and fuzz corpora with the address and undefined-behaviour sanitizers
+	$(Q)$(MAKE) VARIANT=asan BUILD=$(BUILD)-asan unit fuzz-replay
 
 demo: all ## the main job on real text: publish, write, read back, compare; under 30 seconds
 	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' tests/demo.sh

@@ -49,6 +49,7 @@ static bool map_try_ref(struct ring_map *map)
 
 static void map_unmap(struct ring_map *map)
 {
+	assert(map != NULL);
 	if (map->process)
 		binding_unmap_all(map);
 	if (map->shown)

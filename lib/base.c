@@ -8,14 +8,13 @@
 
 static _Thread_local char last_reason[512];
 
-int reason_set(int error, const char *format, ...)
+void reason_keep(const char *format, ...)
 {
 	va_list arguments;
 
 	va_start(arguments, format);
 	(void)vsnprintf(last_reason, sizeof(last_reason), format, arguments);
 	va_end(arguments);
-	return error;
 }
 
 const char *reason_get(void)

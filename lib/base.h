@@ -66,9 +66,17 @@ static inline uint64_t max_u64(uint64_t a, uint64_t b)
  * The text names the object, the reason and the cure in one line; the programs print it behind
  * their own name, and shmlog_reason() hands it to users of the library. Only cold paths (attach,
  * open, create, recover) set one; pushes never do.
- * Return: @error, so that a failing path is one statement: return reason_set(-EINVAL, "...").
+ * Return: @error, so that a failing path is one statement: return reason_set(-EINVAL, "..."). A
+ * macro, so that compilers and analysers see the value.
  */
-int reason_set(int error, const char *format, ...) PRINTF(2, 3);
+#define reason_set(error, ...)                    \
+	__extension__({                           \
+		const int reason_error = (error); \
+		reason_keep(__VA_ARGS__);         \
+		(void)reason_error;               \
+		reason_error;                     \
+	})
+void reason_keep(const char *format, ...) PRINTF(1, 2);
 
 /* The last text that reason_set() kept in this thread; "" if there is none. Never NULL. */
 const char *reason_get(void);

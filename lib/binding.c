@@ -883,7 +883,7 @@ static void thread_ended(void *bindings)
 static void before_fork(void)
 {
 	for (int i = 0; i < 100 && load_seq_cst_u32(&binds_under_way) != 0; i++)
-		(void)sys_real.sleep(10 * NS_PER_US);
+		(void)sys_real.sleep(INT64_C(10) * NS_PER_US);
 }
 
 /* The slots that this thread points to are wiped, and free for any thread of the child. */

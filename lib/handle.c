@@ -75,7 +75,7 @@ SHMLOG_API int shmlog_attach(const char *ring, const struct shmlog_options *opti
 		r = binding_watch_process();
 	if (r == 0)
 		r = map_ring(ring, &checked, &map);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	r = attachment_show(map, &token);
 	if (r < 0) {

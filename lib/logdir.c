@@ -216,6 +216,8 @@ static int compare_files(const void *left, const void *right)
 
 	if (a->file_no != b->file_no)
 		return a->file_no < b->file_no ? -1 : 1;
+	if (a->volume_no != b->volume_no)
+		return a->volume_no < b->volume_no ? -1 : 1;
 	return (int)a->state - (int)b->state;
 }
 

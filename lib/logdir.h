@@ -24,7 +24,7 @@ struct logdir_file {
 	enum logfile_state state;
 };
 
-/* Sorted by file number, then state. Heap memory of the list's own. */
+/* Sorted by file number, then volume, then state. Heap memory of the list's own. */
 struct logdir_list {
 	struct logdir_file *files;
 	size_t count;

@@ -119,9 +119,9 @@ static bool stand_before(struct logfile *file, uint64_t offset, uint64_t limit, 
 {
 	const uint64_t page_next = file->page_next;
 	const uint64_t was_at = file->offset;
-	struct page_header header;
+	struct page_header header = { 0 };
 
-	if (logfile_header(file, offset, &header) < 0 || header.kind == PAGE_FILE ||
+	if (logfile_header(file, offset, &header) != 0 || header.kind == PAGE_FILE ||
 	    header.page_no < page_next || header.page_no > limit ||
 	    (header.page_no == limit && header.kind != PAGE_SEAL))
 		return false;

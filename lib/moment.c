@@ -218,7 +218,8 @@ static bool parse_ago(const char *text, int64_t now_ns, int64_t *ret_ns)
 
 	(void)take_character(&text, '-');
 	length = strcspn(text, " ");
-	if (length >= sizeof(duration) || (text[length] != '\0' && strcmp(text + length, " ago")))
+	if (length >= sizeof(duration) ||
+	    (text[length] != '\0' && strcmp(text + length, " ago") != 0))
 		return false;
 	memcpy(duration, text, length);
 	duration[length] = '\0';

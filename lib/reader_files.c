@@ -127,16 +127,35 @@ int feed_file_begin(const struct feed *feed, struct feed_file *file)
 	return 0;
 }
 
+/* A link that leads nowhere, or to itself: it stays so, unlike a file that was renamed. */
+static bool is_dead_link(const struct feed *feed, const char *name, int error)
+{
+	struct stat about;
+
+	if (error != -ENOENT && error != -ELOOP)
+		return false;
+	return feed->sys->fstatat(feed->dir, name, &about, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISLNK(about.st_mode);
+}
+
+/* -EBADMSG: the name is a file's, what has it is none: a directory, a pipe, a dead link. */
 int feed_file_by_name(const struct feed *feed, const struct logdir_file *name,
 		      struct feed_file **ret)
 {
 	const enum input_kind kind = name->state == LOGFILE_COMPRESSED ? INPUT_LZ4 : INPUT_FILE;
 	char text[LOGDIR_NAME_SIZE];
-	int fd;
+	struct stat about;
+	int fd, r;
 
 	logdir_file_name(text, name);
 	fd = feed->sys->openat(feed->dir, text, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
-	return fd < 0 ? fd : feed_file_new(feed->sys, fd, kind, ret);
+	if (fd < 0)
+		return is_dead_link(feed, text, fd) ? -EBADMSG : fd;
+	r = feed->sys->fstat(fd, &about);
+	if (r == 0 && S_ISREG(about.st_mode))
+		return feed_file_new(feed->sys, fd, kind, ret);
+	(void)feed->sys->close(fd);
+	return r < 0 ? r : -EBADMSG;
 }
 
 int feed_file_open(const struct feed *feed, const struct logdir_file *name, struct feed_file **ret)
@@ -231,7 +250,7 @@ void feed_look_ahead(struct feed *feed)
 {
 	struct feed_file *current = feed->current;
 	uint64_t after = feed->passed_no;
-	struct logdir_file bad;
+	struct logdir_file bad = { 0 };
 	int r = -EBADMSG;
 
 	if (feed->kind != FEED_DIRECTORY)
@@ -269,7 +288,7 @@ static int report_gap(const struct feed *feed, uint64_t first, uint64_t next)
 /* feed->following, or whatever file has begun behind those that are done with. */
 static int take_following(struct feed *feed)
 {
-	struct logdir_file bad;
+	struct logdir_file bad = { 0 };
 	int r = 0;
 
 	if (feed->following == NULL)

@@ -219,7 +219,7 @@ int reader_take_pending(struct shmlog_reader *reader)
 	}
 	reader->pending = NULL;
 	r = take_page(reader, page);
-	reader_page_put(page);
+	reader_page_put(page); /* NOLINT(clang-analyzer-unix.Malloc): counted references */
 	return r;
 }
 

@@ -65,7 +65,7 @@ static int grow_pages(struct snapshot *shot)
 /* The page that is being filled, if it holds anything, joins the others. */
 static int close_page(struct snapshot *shot)
 {
-	struct reader_page *page;
+	struct reader_page **page;
 	uint32_t length;
 
 	if (shot->builder.records == 0)
@@ -73,10 +73,11 @@ static int close_page(struct snapshot *shot)
 	if (grow_pages(shot) < 0)
 		return -ENOMEM;
 	length = page_finish(&shot->builder, &shot->stamp);
-	page = reader_page_new(shot->buffer, length);
-	if (page == NULL)
+	page = &shot->pages[shot->page_count];
+	*page = reader_page_new(shot->buffer, length);
+	if (*page == NULL)
 		return -ENOMEM;
-	shot->pages[shot->page_count++] = page;
+	shot->page_count++;
 	page_begin(&shot->builder, shot->buffer, PAGE_DATA);
 	return 0;
 }

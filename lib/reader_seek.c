@@ -163,7 +163,7 @@ static int probe(const struct feed *feed, const struct logdir_file *name, uint64
 	struct feed_file *file;
 	int r = feed_file_by_name(feed, name, &file);
 
-	if (r < 0)
+	if (r != 0)
 		return r;
 	r = logfile_header(&file->log, 0, &header);
 	if (r == 0)
@@ -266,6 +266,7 @@ int feed_seek_page(struct feed *feed, uint64_t page_no, struct reader_page **ret
 
 	if (feed->kind == FEED_MEMORY || (feed->current != NULL && feed->current->is_pipe))
 		return reason_set(-ENOTSUP, "\"%s\": pages come in their order only", feed->path);
+	assert(feed->kind == FEED_DIRECTORY || feed->current != NULL);
 	if (is_in_current(feed, page_no))
 		r = try_file(feed, feed->current, &spot, ret);
 	else
@@ -323,6 +324,7 @@ int feed_seek_time(struct feed *feed, int64_t time_ns, struct reader_page **ret)
 
 	if (feed->kind == FEED_MEMORY || (feed->current != NULL && feed->current->is_pipe))
 		return reason_set(-ENOTSUP, "\"%s\": pages come in their order only", feed->path);
+	assert(feed->kind == FEED_DIRECTORY || feed->current != NULL);
 	if (feed->kind == FEED_DIRECTORY)
 		r = time_in_directory(feed, &spot, ret);
 	else

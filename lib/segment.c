@@ -147,6 +147,7 @@ static void read_boot_id(const struct sys *sys, uint8_t boot_id[16])
 	for (const char *at = text; *at && byte < 16; at++) {
 		unsigned value;
 
+		/* NOLINTNEXTLINE(cert-err34-c): two digits cannot overflow */
 		if (*at == '-' || sscanf(at, "%2x", &value) != 1)
 			continue;
 		boot_id[byte++] = (uint8_t)value;
@@ -300,8 +301,8 @@ static bool is_trusted(const struct stat *status, int flags)
 static int not_found(const struct sys *sys, const char *name)
 {
 	char have[200] = "";
-	char **names;
-	size_t count;
+	char **names = NULL;
+	size_t count = 0;
 
 	if (segment_names(sys, &names, &count) < 0)
 		return reason_set(-ENOENT, "ring \"%s\": no such ring", name);

@@ -192,8 +192,8 @@ void text_add_base64(struct text *text, const void *bytes, size_t size)
 
 		*to++ = digits[group >> 18];
 		*to++ = digits[group >> 12 & 63];
-		*to++ = at + 1 < size ? digits[group >> 6 & 63] : '=';
-		*to++ = at + 2 < size ? digits[group & 63] : '=';
+		*to++ = (char)(at + 1 < size ? digits[group >> 6 & 63] : '=');
+		*to++ = (char)(at + 2 < size ? digits[group & 63] : '=');
 	}
 	text->length += (size + 2) / 3 * 4;
 }

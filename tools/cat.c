@@ -121,7 +121,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		cat->output = parse_output(argument);
 		return 0;
 	case 'n':
-		cat->last = cli_number("--last", argument, 0, 100 * 1000 * 1000);
+		cat->last = cli_number("--last", argument, 0, UINT64_C(100000000));
 		return 0;
 	case KEY_SINCE:
 		cat->since_ns = parse_time("--since", argument);

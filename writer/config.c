@@ -113,7 +113,7 @@ static const struct option_spec table[OPTION_COUNT] = {
 	[OPTION_ROLL_AGE] = {
 		.name = "roll-age", .argument = "TIME", .heading = HEADING_FILES,
 		.type = TYPE_TIME, .offset = FIELD(roll_age_ns), .standard = "0",
-		.flags = OPTION_RELOADABLE, .max = 3650 * 24 * HOUR_NS,
+		.flags = OPTION_RELOADABLE, .max = UINT64_C(3650) * 24 * HOUR_NS,
 		.help = "roll to a new file at this age; 0: never" },
 	[OPTION_MAX_VOLUME] = {
 		.name = "max-volume", .argument = "SIZE", .heading = HEADING_FILES,
@@ -408,7 +408,7 @@ static void variable_name(char name[VARIABLE_SIZE], const struct option_spec *sp
 	assert(length < VARIABLE_SIZE);
 	(void)length;
 	for (char *at = name; *at; at++)
-		*at = *at == '-' ? '_' : (char)toupper((unsigned char)*at);
+		*at = (char)(*at == '-' ? '_' : toupper((unsigned char)*at));
 }
 
 /* An empty variable counts as none: that is how scripts and containers pass "not set". */

@@ -218,8 +218,11 @@ static void keep_sources(struct drain *drain, const void *page)
 
 static void release_slot(struct drain *drain, const struct marked_entry *entry)
 {
+	const struct drain_slot *slot = slot_named(drain, entry->header.lane, entry->header.owner);
+
+	assert(slot != NULL); /* the entry is our own */
 	keep_marked(drain, entry);
-	export_slot(drain, slot_named(drain, entry->header.lane, entry->header.owner));
+	export_slot(drain, slot);
 }
 
 void drain_release(struct drain *drain, const void *page)

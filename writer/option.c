@@ -330,7 +330,8 @@ static bool format_sync(const struct config *config, char text[OPTION_TEXT_SIZE]
 	if (config->sync == SYNC_INTERVAL)
 		format_quantity(text, (uint64_t)config->sync_interval_ns, time_units);
 	else
-		strcpy(text, config->sync == SYNC_PAGE ? "page" : "none");
+		(void)snprintf(text, OPTION_TEXT_SIZE, "%s",
+			       config->sync == SYNC_PAGE ? "page" : "none");
 	return true;
 }
 
@@ -339,7 +340,7 @@ static bool format_choice(const struct option_spec *spec, uint32_t value,
 {
 	for (const struct option_choice *choice = spec->choices; choice->name; choice++) {
 		if (choice->value == value)
-			strcpy(text, choice->name);
+			(void)snprintf(text, OPTION_TEXT_SIZE, "%s", choice->name);
 	}
 	return true;
 }

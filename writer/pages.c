@@ -280,6 +280,7 @@ static bool begin_file(struct pages *pages, struct drain *ring)
 		make_ahead(pages);
 	if (!pages->is_ahead_ready)
 		return false;
+	assert(pages->ahead != NULL);
 	pages->file = pages->ahead;
 	pages->ahead = NULL;
 	pages->is_ahead_ready = false;

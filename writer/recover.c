@@ -35,19 +35,47 @@ struct recovering {
 
 /* ---- looking ---- */
 
+static int cannot_read(const struct recovering *recovering, const struct logdir_file *name,
+		       int error)
+{
+	char path[LOGDIR_NAME_SIZE];
+
+	logdir_file_name(path, name);
+	if (error == -EPROTO)
+		return reason_set(error,
+				  "%s/%s: of another format version than this program knows; a "
+				  "newer shmlog-writer goes on here",
+				  recovering->roll->path, path);
+	return reason_set(error, "%s/%s: cannot read it: %s", recovering->roll->path, path,
+			  strerror(-error));
+}
+
+/* What has a file's name may be anything: a pipe would keep us waiting for whoever writes to it. */
 static int open_to_read(const struct recovering *recovering, const struct logdir_file *name,
 			struct logfile *ret)
 {
+	const struct sys *sys = recovering->sys;
 	char path[LOGDIR_NAME_SIZE];
-	int fd;
+	struct stat about;
+	int fd, r;
 
 	logdir_file_name(path, name);
-	fd = recovering->sys->openat(recovering->roll->dir, path, O_RDONLY | O_CLOEXEC, 0);
+	fd = sys->openat(recovering->roll->dir, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+			 0);
 	if (fd < 0)
 		return reason_set(fd, "%s/%s: cannot open it: %s", recovering->roll->path, path,
 				  strerror(-fd));
-	logfile_init(ret, recovering->sys, fd);
-	return 0;
+	r = sys->fstat(fd, &about);
+	if (r == 0 && !S_ISREG(about.st_mode))
+		r = reason_set(-EBADMSG, "%s/%s: has a log file's name and is none; move it away",
+			       recovering->roll->path, path);
+	else if (r < 0)
+		r = cannot_read(recovering, name, r);
+	if (r < 0)
+		(void)sys->close(fd);
+	else
+		logfile_init(ret, sys, fd);
+	return r;
 }
 
 /* 1: the file begins with a good FILE page; 0: it has not begun, or not wholly. */
@@ -66,9 +94,9 @@ static int read_first_page(struct recovering *recovering, struct found *found)
 		found->log_id = file.info.log_id;
 	}
 	logfile_close(&file);
-	if (r == -EPROTO)
-		return r;
-	return r == 0 ? 1 : r == -ENODATA || r == -EBADMSG ? 0 : r;
+	if (r == -ENODATA || r == -EBADMSG)
+		return 0;
+	return r < 0 ? cannot_read(recovering, &found->name, r) : 1;
 }
 
 /* I1: wait until the last write of a killed writer has landed. */
@@ -187,7 +215,8 @@ static int next_valid(struct recovering *recovering, struct logfile *reading, ui
 	return r == -EBADMSG ? -ENODATA : r;
 }
 
-/* Read the valid pages below @limit into the file's index. *ret_sealed: it has its SEAL page. */
+/* Read the valid pages below @limit into the file's index, as many as it holds. *ret_sealed: it has
+ * its SEAL page. */
 static int index_pages(struct recovering *recovering, struct found *found, uint64_t limit,
 		       bool *ret_sealed)
 {
@@ -203,7 +232,7 @@ static int index_pages(struct recovering *recovering, struct found *found, uint6
 	file->page_first = found->page_first;
 	while ((r = next_valid(recovering, &reading, limit)) == 0) {
 		*ret_sealed = header->kind == PAGE_SEAL;
-		if (*ret_sealed || header->page_no >= limit)
+		if (*ret_sealed || header->page_no >= limit || file->pages == FILE_PAGES_MAX)
 			break;
 		file->offset = reading.offset - header->length;
 		roll_add_page(file, header, count_data(header));
@@ -358,7 +387,7 @@ static int read_seal(struct recovering *recovering, struct logfile *file, uint64
 	if (status.st_size < (off_t)sizeof(trailer) ||
 	    logfile_read(file, &trailer, sizeof(trailer),
 			 (uint64_t)status.st_size - sizeof(trailer)) != sizeof(trailer) ||
-	    trailer.magic != TRAILER_MAGIC)
+	    trailer.magic != TRAILER_MAGIC || trailer.seal_offset >= (uint64_t)status.st_size)
 		return -EBADMSG;
 	r = logfile_header(file, trailer.seal_offset, &header);
 	if (r < 0)
@@ -384,7 +413,7 @@ static int read_behind_damage(struct recovering *recovering, struct logfile *fil
 
 	if (r == 0)
 		r = page_seal_info(recovering->buffer, &info, &unused);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	page_next = ((const struct page_header *)(const void *)recovering->buffer)->page_no;
 	at = seal_offset + sizeof(struct page_header) + sizeof(info);
@@ -422,7 +451,9 @@ static int read_settled(struct recovering *recovering, const struct found *found
 	if (r == -ENODATA || r == -EBADMSG)
 		r = read_behind_damage(recovering, &file, restore);
 	logfile_close(&file);
-	return r == -ENODATA || r == -EBADMSG ? 0 : r;
+	if (r == -ENODATA || r == -EBADMSG)
+		return 0;
+	return r < 0 ? cannot_read(recovering, &found->name, r) : 0;
 }
 
 static const struct found *newest_begun(const struct recovering *recovering, uint64_t segment_id)

@@ -106,6 +106,20 @@ Test(logdir, what_is_nearly_a_name_is_none)
 	cr_expect_not(logdir_parse_volume("volume", &volume_no));
 }
 
+Test(logdir, files_of_one_number_are_listed_in_the_order_of_their_volumes)
+{
+	struct logdir_list list;
+
+	make_dir("0000000002");
+	make_dir("0000000001");
+	make_file("0000000002/0000000007.shmlog.open");
+	make_file("0000000001/0000000007.shmlog");
+	cr_assert_eq(logdir_list(&sys_real, dir, &list), 0);
+	cr_assert_eq(list.count, 2);
+	cr_expect(list.files[0].volume_no == 1 && list.files[1].volume_no == 2);
+	logdir_list_free(&list);
+}
+
 Test(logdir, a_log_is_listed_in_the_order_of_its_files)
 {
 	struct logdir_list list;

@@ -527,6 +527,24 @@ Test(reader, a_page_of_zeros_in_a_sealed_file_is_damage)
 	expect_dir("! a3");
 }
 
+Test(reader, what_has_a_files_name_and_is_none_costs_nobody_else)
+{
+	struct fixture_file file;
+	char path[160];
+
+	make_sealed(&file, 1, 1);
+	make_sealed(&file, 6, 4);
+	fixture_path(&fixture, path, 2, ".shmlog");
+	cr_assert_eq(mkdir(path, 0700), 0);
+	fixture_path(&fixture, path, 3, ".shmlog.open");
+	cr_assert_eq(mkfifo(path, 0600), 0);
+	fixture_path(&fixture, path, 4, ".shmlog");
+	cr_assert_eq(symlink("nowhere", path), 0);
+	fixture_path(&fixture, path, 5, ".shmlog.lz4");
+	cr_assert_eq(symlink("0000000005.shmlog.lz4", path), 0);
+	expect_dir("a1 b2 a3 a1 b2 a3");
+}
+
 Test(reader, a_damaged_file_page_costs_the_file)
 {
 	struct fixture_file file;

@@ -433,6 +433,54 @@ Test(decayed, a_seal_page_leaves_the_pages_before_it, .init = set_up, .fini = te
 	cr_assert(ring_released(&ring, 1) == 3 && recovery.page_next == 5);
 }
 
+Test(decayed, a_trailer_that_leads_nowhere_does_not_stop_recovery, .init = set_up,
+     .fini = tear_down)
+{
+	const uint64_t nowhere = UINT64_MAX;
+	char path[160];
+
+	make_sealed_with_decayed_page(2 * PAGE_ALIGN + sizeof(struct page_header));
+	fixture_path(&dir, path, 1, ".shmlog");
+	fixture_scribble(path, 5 * PAGE_ALIGN - sizeof(struct seal_trailer), &nowhere,
+			 sizeof(nowhere));
+	recover();
+	cr_assert(ring_released(&ring, 1) == 1 && recovery.page_next == 3, "as far as it is known");
+}
+
+/* ---- what no writer leaves ---- */
+
+Test(odd, a_pipe_with_a_files_name_is_refused_and_named, .init = set_up, .fini = tear_down,
+     .timeout = 20)
+{
+	struct wfile *file = begin(1);
+	char path[160];
+
+	put(file, "a");
+	leave(file);
+	fixture_path(&dir, path, 2, ".shmlog");
+	cr_assert(mkfifo(path, 0600) == 0);
+	cr_assert(try_recover() == -EBADMSG);
+	cr_assert(strstr(reason_get(), "/0000000002.shmlog: ") != NULL, "%s", reason_get());
+	cr_assert(unlink(path) == 0);
+	recover();
+	expect_log("a");
+}
+
+/* Good pages, more than the index of a file holds. */
+Test(odd, a_file_of_too_many_pages_is_cut, .init = set_up, .fini = tear_down)
+{
+	struct wfile *file = begin(1);
+
+	for (unsigned i = 0; i < FILE_PAGES_MAX; i++) {
+		write_page(file, build_page(file, "x"));
+		file->offset += PAGE_ALIGN;
+	}
+	leave(file);
+	recover();
+	cr_assert(recovery.page_next == FILE_PAGES_MAX + 1 && recovery.cut > 0);
+	cr_assert(is_sealed(1) && exists(1, ".shmlog.open.torn"));
+}
+
 /* ---- killed while sealing ---- */
 
 static int no_call(int fd)

@@ -130,6 +130,8 @@ static void meddle(struct scene *scene, const struct plan *plan, uint64_t seed)
 	const int64_t deadline = now_ms() + plan->act_ms;
 
 	scene_look(scene);
+	if (violations())
+		return;
 	sleep_ms(plan->act_ms / 4);
 	if (seed % 4 == 1)
 		(void)scene_stop_writer(scene);

@@ -488,12 +488,18 @@ struct running {
 	unsigned failed;
 };
 
+static pid_t under_way[BESIDE]; /* rounds, for who ends early */
+
 static void wait_one(struct running *running)
 {
 	int status;
+	const pid_t pid = wait(&status);
 
-	if (wait(&status) < 0)
+	if (pid < 0)
 		broken("wait: %s", strerror(errno));
+	for (unsigned i = 0; i < BESIDE; i++)
+		if (under_way[i] == pid)
+			under_way[i] = 0;
 	running->children--;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
 		exit(2);
@@ -516,11 +522,17 @@ static bool begin_round(struct running *running)
 	if (pid < 0)
 		broken("fork: %s", strerror(errno));
 	if (pid == 0) {
+		memset(under_way, 0, sizeof(under_way));
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		(void)signal(SIGTERM, SIG_DFL);
 		(void)signal(SIGINT, SIG_DFL);
 		return true;
 	}
+	for (unsigned i = 0; i < BESIDE; i++)
+		if (under_way[i] == 0) {
+			under_way[i] = pid;
+			break;
+		}
 	running->children++;
 	return false;
 }
@@ -589,6 +601,12 @@ static void sweep(void)
 {
 	char command[300];
 
+	for (unsigned i = 0; i < BESIDE; i++)
+		if (under_way[i] > 0)
+			(void)kill(under_way[i], SIGKILL);
+	sleep_ms(under_way[0] || under_way[1] || under_way[2]
+			 ? 200
+			 : 0); /* their writers die with them */
 	(void)snprintf(command, sizeof(command),
 		       "rm -rf %.100s/shmlog.hostile.%d.* \"${TMPDIR:-/tmp}\"/shmlog-hostile.%d.*",
 		       segment_directory(), getpid(), getpid());

@@ -339,6 +339,7 @@ static int own_lane_enter(struct binding *binding)
 	r = ring_bury(&binding->lane, &binding->status->released, 0, &frontier, &data);
 	if (r < 0)
 		return r;
+	ring_sweep(&binding->lane, frontier);
 	read_drops(binding->line, binding->drops_before);
 	memcpy(binding->told, binding->drops_before, sizeof(binding->told));
 	memcpy(binding->line->drops_before, binding->drops_before, sizeof(binding->drops_before));

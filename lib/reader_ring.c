@@ -4,8 +4,8 @@
  * A guest beside the writer: maps everything read-only, stores nothing, takes no lock. Each record
  * is copied, then `released` is loaded again: what the writer has released meanwhile may have been
  * written over, so that copy is thrown away. Words and records come from producers and are
- * believed no further than ring_look() checks them; a lane takes at most as many steps as it has
- * blocks.
+ * believed no further than ring_look() checks them; of a lane at most as many blocks are passed as
+ * it has, in at most as many steps: the copy is no larger than the ring.
  */
 #include "reader.h"
 
@@ -44,6 +44,7 @@ struct lane_walk {
 	const struct lane_status *status;
 	uint32_t lane_no;
 	uint64_t position;
+	uint64_t passed; /* blocks so far */
 };
 
 static int grow_pages(struct snapshot *shot)
@@ -148,6 +149,12 @@ static bool was_overtaken(struct snapshot *shot, struct lane_walk *walk)
 	return true;
 }
 
+static void pass(struct lane_walk *walk, uint32_t blocks)
+{
+	walk->position += blocks;
+	walk->passed += blocks;
+}
+
 static int take_source(struct snapshot *shot, struct lane_walk *walk, const struct taken *taken)
 {
 	struct source_payload about;
@@ -155,7 +162,7 @@ static int take_source(struct snapshot *shot, struct lane_walk *walk, const stru
 	memcpy(&about, taken->payload, sizeof(about));
 	if (was_overtaken(shot, walk))
 		return 0;
-	walk->position += taken->blocks;
+	pass(walk, taken->blocks);
 	begin_binding(shot, walk, taken, &about);
 	return 0;
 }
@@ -176,7 +183,7 @@ static int take_payload(struct snapshot *shot, struct lane_walk *walk, const str
 	if (was_overtaken(shot, walk))
 		shot->builder = before;
 	else
-		walk->position += taken->blocks;
+		pass(walk, taken->blocks);
 	return 0;
 }
 
@@ -189,7 +196,7 @@ static int step(struct snapshot *shot, struct lane_walk *walk)
 	switch (ring_look(&walk->lane, walk->position, &taken)) {
 	case TAKE_RECORD:
 		if (!record_is_admissible(&taken.header))
-			walk->position += taken.blocks;
+			pass(walk, taken.blocks);
 		else if (taken.header.kind == RECORD_SOURCE)
 			r = take_source(shot, walk, &taken);
 		else
@@ -198,7 +205,7 @@ static int step(struct snapshot *shot, struct lane_walk *walk)
 	case TAKE_SKIP:
 	case TAKE_CLAIMED:
 	case TAKE_REFUSED:
-		walk->position += taken.blocks;
+		pass(walk, taken.blocks);
 		return 1;
 	case TAKE_EMPTY:
 	case TAKE_CORRUPT:
@@ -219,7 +226,7 @@ static int read_lane(struct snapshot *shot, uint32_t lane_no)
 	view_lane(&shot->view, lane_no, &walk.lane);
 	stand_at(shot, &walk, load_acquire(&walk.status->released)); /* MO recheck:A <- release:A */
 	for (uint32_t steps = 0; steps < geometry->blocks && r == 1; steps++)
-		r = step(shot, &walk);
+		r = walk.passed < geometry->blocks ? step(shot, &walk) : 0;
 	return r < 0 ? r : 0;
 }
 

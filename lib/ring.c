@@ -41,15 +41,21 @@ struct walk {
 	uint64_t released; /* as last loaded        */
 	uint64_t position;
 	uint32_t steps;
+	uint32_t turns; /* times that new steps were earned */
 };
+
+/* Nobody honest laps a walk as often as this. */
+enum { TURNS_MAX = 4096 };
 
 /* Progress of the consumer earns new steps: others may go round the lane while we are preempted. */
 static void walk_reload(struct walk *walk)
 {
 	const uint64_t released = load_acquire(walk->released_word); /* MO reuse:B <- release:A */
 
-	if (released != walk->released)
+	if (released != walk->released && walk->turns < TURNS_MAX) {
+		walk->turns++;
 		walk->steps = 0;
+	}
 	walk->released = released;
 	walk->position = max_u64(walk->position, released);
 }
@@ -94,7 +100,8 @@ static int walk_pass(struct walk *walk, uint64_t word)
 	const struct lane *lane = walk->lane;
 	const uint32_t blocks = word_blocks(word);
 
-	if (blocks == 0 || blocks > lane->blocks_max ||
+	/* What the consumer would set the lane aside for, nobody may build on. */
+	if (word_state(word) == WORD_FREE || blocks == 0 || blocks > lane->blocks_max ||
 	    blocks > lane->block_count - lane_index(lane, walk->position))
 		return -EUCLEAN;
 	walk->position += blocks;
@@ -236,6 +243,16 @@ int ring_bury(const struct lane *lane, const struct shared_u64 *released, uint32
 	*ret_frontier = walk.position;
 	*ret_data = data;
 	return 0;
+}
+
+void ring_sweep(const struct lane *lane, uint64_t frontier)
+{
+	for (uint32_t i = 0; i < lane->block_count; i++) {
+		struct shared_u64 *word = lane_word(lane, frontier + i);
+
+		if (unlikely(word_lap(load_relaxed(word)) >= lane_lap(lane, frontier + i)))
+			store_relaxed(word, 0);
+	}
 }
 
 bool record_is_admissible(const struct record_header *header)

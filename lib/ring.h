@@ -180,6 +180,15 @@ int ring_bury(const struct lane *lane, const struct shared_u64 *released, uint32
 bool ring_bury_at(const struct lane *lane, uint64_t position, uint32_t owner,
 		  bool (*may_be_anothers)(const void *argument), const void *argument);
 
+/**
+ * ring_sweep() - take the words away that a broken predecessor left ahead of the frontier.
+ *
+ * Called by the holder of an own lane after ring_bury(). Ahead of it every word is of an older lap
+ * than its position's; one that is not would be taken for a record, and the consumer would leave
+ * the holder's chain there.
+ */
+void ring_sweep(const struct lane *lane, uint64_t frontier);
+
 enum take {
 	TAKE_EMPTY,   /* nothing published here yet                                       */
 	TAKE_RECORD,  /* a record; its header is copied and checked, its payload is not   */

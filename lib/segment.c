@@ -355,7 +355,9 @@ static int check_header(const char *name, const struct ring_header *header, uint
 				  "shmlog-ctl remove --force",
 				  name);
 	segment_geometry(ret, header->lanes, header->blocks);
-	if (!same_layout(header, ret) || size != ret->size)
+	/* Longer than it should be harms nobody; who may write to it could extend it at any time.
+	 */
+	if (!same_layout(header, ret) || size < ret->size)
 		return reason_set(-EBADMSG,
 				  "ring \"%s\": it is truncated or damaged (%llu bytes, %llu "
 				  "expected); remove it with shmlog-ctl remove --force",
@@ -365,6 +367,7 @@ static int check_header(const char *name, const struct ring_header *header, uint
 	ret->created_ticks = header->created_ticks;
 	ret->created_boottime_ns = header->created_boottime_ns;
 	ret->created_realtime_ns = header->created_realtime_ns;
+	memcpy(ret->boot_id, header->boot_id, sizeof(ret->boot_id));
 	return 0;
 }
 
@@ -392,6 +395,29 @@ static int validate(struct segment *segment, int flags)
 	segment->device = status.st_dev;
 	segment->inode = status.st_ino;
 	return check_header(segment->name, &header, (uint64_t)status.st_size, &segment->geometry);
+}
+
+int segment_check(const struct segment *segment)
+{
+	const struct geometry *ours = &segment->geometry;
+	struct ring_header header = { 0 };
+	struct geometry theirs;
+	struct stat status;
+	const int r = segment->sys->fstat(segment->fd, &status);
+
+	if (r < 0)
+		return r;
+	if ((uint64_t)status.st_size < ours->size)
+		return -ESTALE;
+	if (segment->sys->pread(segment->fd, &header, sizeof(header), 0) != sizeof(header))
+		return -ESTALE;
+	if (header.magic == 0 && header.segment_id == 0)
+		return -ESTALE;
+	if (check_header(segment->name, &header, ours->size, &theirs) < 0 ||
+	    theirs.segment_id != ours->segment_id || theirs.lanes != ours->lanes ||
+	    theirs.blocks != ours->blocks)
+		return -EBADMSG;
+	return 0;
 }
 
 int segment_open(const struct sys *sys, const char *name, int flags, struct segment *ret)
@@ -622,6 +648,11 @@ int segment_set_closed(const struct segment *segment)
 	return change_control(segment, CONTROL_CLOSED, CONTROL_CLOSED);
 }
 
+int segment_set_open(const struct segment *segment)
+{
+	return change_control(segment, CONTROL_CLOSED, 0);
+}
+
 static uint64_t count_undrained(const struct segment_view *view)
 {
 	uint64_t records = 0;
@@ -674,6 +705,18 @@ static int check_still_named(const struct segment *segment)
 				  "ring \"%s\": it was removed meanwhile", segment->name);
 	(void)segment->sys->close(fd);
 	return 0;
+}
+
+int segment_unlink(const struct segment *segment)
+{
+	char path[PATH_SIZE];
+	int r = check_still_named(segment);
+
+	if (r < 0)
+		return r == -ENOENT || r == -ELOOP ? 0 : r;
+	segment_path(path, segment->name);
+	r = segment->sys->unlinkat(AT_FDCWD, path, 0);
+	return r == -ENOENT ? 0 : r;
 }
 
 static int remove_open(struct segment *segment, bool force, uint64_t *ret_undrained)

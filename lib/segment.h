@@ -31,6 +31,7 @@ struct geometry {
 	uint64_t created_ticks;
 	uint64_t created_boottime_ns;
 	int64_t created_realtime_ns;
+	uint8_t boot_id[16];
 };
 
 /* What a new ring shall be. */
@@ -120,9 +121,20 @@ void segment_names_free(char **names, size_t count);
  */
 int segment_remove(const struct sys *sys, const char *name, bool force, uint64_t *ret_undrained);
 
+/**
+ * segment_check() - is an open segment still as it was when it was opened?
+ * Return: 0; -ESTALE it is smaller than it was, or its header is zeros; -EBADMSG its header is
+ *         another; other -errno.
+ */
+int segment_check(const struct segment *segment);
+
+/* Unlink the name of an open segment, if it still leads to it. 0: it does not (any more). */
+int segment_unlink(const struct segment *segment);
+
 /* Change the `control` word of an open (O_RDWR) segment: level threshold 0 .. 7, or CLOSED. */
 int segment_set_level(const struct segment *segment, unsigned level);
 int segment_set_closed(const struct segment *segment);
+int segment_set_open(const struct segment *segment);
 
 /* Wake everybody who sleeps on the doorbell or on a lane. */
 void segment_wake_all(const struct segment_view *view);

@@ -3,6 +3,8 @@
  */
 #include "utf8.h"
 
+#include <string.h>
+
 /* By the first byte's high nibble; 0: it begins no character of several bytes. */
 static const uint8_t sequence_length[16] = { [0xc] = 2, [0xd] = 2, [0xe] = 3, [0xf] = 4 };
 
@@ -53,6 +55,22 @@ size_t utf8_shown_length(const uint8_t *text, size_t size)
 		return text[0] >= 0x20 && text[0] != 0x7f ? 1 : 0;
 	length = decode(text, size, &point);
 	return steers(point) ? 0 : length;
+}
+
+void utf8_copy_shown(char *ret, const char *text, size_t size)
+{
+	size_t at = 0;
+
+	memcpy(ret, text, size);
+	ret[size - 1] = '\0';
+	while (ret[at] != '\0') {
+		const size_t length =
+			utf8_shown_length((const uint8_t *)ret + at, strlen(ret + at));
+
+		if (length == 0)
+			ret[at] = '?';
+		at += length == 0 ? 1 : length;
+	}
 }
 
 bool utf8_is_valid(const uint8_t *text, size_t size)

@@ -14,6 +14,10 @@ size_t utf8_length(const uint8_t *text, size_t size);
  * paragraph separator, nothing that turns the direction of the text. */
 size_t utf8_shown_length(const uint8_t *text, size_t size);
 
+/* Copy @size foreign bytes that should hold a string, once: they may change meanwhile. What comes
+ * out ends within them, is UTF-8, and may be shown; '?' stands for bytes that may not. */
+void utf8_copy_shown(char *ret, const char *text, size_t size);
+
 bool utf8_is_valid(const uint8_t *text, size_t size);
 
 #endif

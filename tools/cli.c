@@ -5,10 +5,12 @@
 
 #include <argp.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "units.h"
 #include "utf8.h"
@@ -31,9 +33,22 @@ static const struct {
 	{ ENOTEMPTY, EX_TEMPFAIL }, { EACCES, EX_NOPERM },         { EPERM, EX_NOPERM },
 };
 
+/* A ring's memory may be taken away by who may write to it. Only calls that a handler may make. */
+static void on_bus_error(int number)
+{
+	static const char text[] = ": the ring's memory was taken away (truncated?)\n";
+
+	(void)number;
+	(void)!write(STDERR_FILENO, program_invocation_short_name,
+		     strlen(program_invocation_short_name));
+	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+	_exit(EX_DATAERR);
+}
+
 void cli_begin(void)
 {
 	argp_err_exit_status = EX_USAGE;
+	(void)signal(SIGBUS, on_bus_error);
 }
 
 /* Names come from the command line and from shared memory: they break no line, steer no terminal.

@@ -237,8 +237,17 @@ static void bell_close(struct bell *bell)
 	segment_close(&bell->segment);
 }
 
+/* Is what was asked for no longer asked for? Whoever may write to the ring may have set the counter
+ * back, and the writer answers only what it finds. */
+static bool is_forgotten(const struct doorbell_request *asked, const struct shared_u32 *requests)
+{
+	const uint32_t now = load_seq_cst_u32(requests); /* MO request:B <- request:A */
+
+	return (int32_t)(now - asked->number) < 0;
+}
+
 /* Wait as long as there is a writer, but say so where it cannot go on. */
-static int bell_wait(const struct bell *bell, const struct doorbell_request *asked)
+static int bell_wait(struct bell *bell, struct doorbell_request *asked, struct shared_u32 *requests)
 {
 	const struct writer_status *writer = view_writer(&bell->view);
 	bool complained = false;
@@ -246,6 +255,9 @@ static int bell_wait(const struct bell *bell, const struct doorbell_request *ask
 
 	while ((error = doorbell_wait(&sys_real, bell->segment.fd, asked, NS_PER_S)) ==
 	       -ETIMEDOUT) {
+		if (is_forgotten(asked, requests))
+			*asked = doorbell_ask(&sys_real, bell->doorbell, writer, requests,
+					      asked->done);
 		if (!complained && load_relaxed_u32(&writer->state) == WRITER_STALLED) {
 			cli_complain("ring \"%s\": its writer is stalled, the disk takes nothing; "
 				     "waiting",
@@ -276,7 +288,7 @@ static int bell_ask(struct bell *bell, struct shared_u32 *requests, const struct
 	if (!error) {
 		asked = doorbell_ask(&sys_real, bell->doorbell, view_writer(&bell->view), requests,
 				     done);
-		error = bell_wait(bell, &asked);
+		error = bell_wait(bell, &asked, requests);
 	}
 	return error ? bell_fail(bell, error) : EX_OK;
 }

@@ -26,23 +26,6 @@ const char *tally_loss_name(unsigned reason)
 	return shmlog_loss_name((int)reason);
 }
 
-/* Copy a foreign string: ends within @size, is UTF-8, steers no terminal. */
-static void copy_printable(char *ret, const char *text, size_t size)
-{
-	size_t at = 0;
-
-	memcpy(ret, text, size); /* once: it may change under us */
-	ret[size - 1] = '\0';
-	while (ret[at] != '\0') {
-		const size_t length =
-			utf8_shown_length((const uint8_t *)ret + at, strlen(ret + at));
-
-		if (length == 0)
-			ret[at] = '?';
-		at += length == 0 ? 1 : length;
-	}
-}
-
 /* One count under way. */
 struct count {
 	const struct segment *segment;
@@ -83,7 +66,7 @@ static void count_writer(const struct count *count, struct tally_writer *ret)
 	ret->files = load_relaxed(&status->files);
 	ret->stalls = load_relaxed(&status->stalls);
 	ret->io_errors = load_relaxed(&status->io_errors);
-	copy_printable(ret->directory, status->log_path, sizeof(ret->directory));
+	utf8_copy_shown(ret->directory, status->log_path, sizeof(ret->directory));
 }
 
 static uint64_t sum(const struct shared_u64 *counters)
@@ -101,6 +84,14 @@ static void add_drops(struct tally *tally, const struct shared_u64 *counters)
 		tally->dropped_by[i] += load_relaxed(&counters[i]);
 }
 
+/* No more than a full lane, whatever the words in shared memory made of the survey. */
+static uint64_t find_end(const struct lane *lane, const struct ring_survey *survey)
+{
+	const uint64_t behind = survey->frontier - survey->released;
+
+	return survey->released + (behind < lane->block_count ? behind : lane->block_count);
+}
+
 /* The last SOURCE of each owner: what the writer knows, and what lies before it still. */
 static void find_sources(struct count *count, uint32_t number, const struct lane *lane)
 {
@@ -110,7 +101,8 @@ static void find_sources(struct count *count, uint32_t number, const struct lane
 	count->sources[0] = view_lane_status(count->view, number)->source;
 	for (uint32_t owner = 1; number == 0 && owner < OWNER_IDS; owner++)
 		count->sources[owner] = view_owner_status(count->view, owner)->source;
-	for (uint64_t at = survey->released; at < survey->frontier; at += taken.blocks) {
+	for (uint64_t at = survey->released, end = find_end(lane, survey); at < end;
+	     at += taken.blocks) {
 		const enum take take = ring_look(lane, at, &taken);
 
 		if (take == TAKE_EMPTY || take == TAKE_CORRUPT)
@@ -164,7 +156,7 @@ static void add_producer(struct count *count, const struct producer_line *line, 
 		.enqueued = above(records, load_relaxed(&line->records_before)),
 		.dropped = above(sum(line->drops), drops_before(line, &count->sources[owner])),
 	};
-	copy_printable(producer->name, line->name, sizeof(producer->name));
+	utf8_copy_shown(producer->name, line->name, sizeof(producer->name));
 }
 
 /* Those who share lane 0. */

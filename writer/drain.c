@@ -444,8 +444,29 @@ static bool mark_unbound(struct drain *drain, struct page_builder *page)
 	return append_gap(drain, page, &drain->unbound, lost, stamp_before_rest(drain));
 }
 
+/* How much was in it nobody can tell. */
+static bool note_loss(struct drain *drain, struct page_builder *page)
+{
+	const uint64_t lost[LOSS_REASONS] = { [LOSS_CORRUPT] = drain->is_cut };
+
+	if (!drain->is_lost || drain->is_loss_noted)
+		return true;
+	if (page_room(page, CURSOR_ROOM + MARKED_ROOM + 512) < 0 ||
+	    !drain_note(page, drain->is_cut
+				      ? "the ring's memory was taken away: what lay in it is lost"
+				      : "the ring's header was written over: it is replaced") ||
+	    !append_gap(drain, page, slot_of(drain, 0, 0), lost, stamp_before_rest(drain)))
+		return false;
+	/* As of a lane that is set aside: no producer's counter knows of it. */
+	slot_of(drain, 0, 0)->now.marked[LOSS_CORRUPT] -= drain->is_cut;
+	drain->is_loss_noted = true;
+	return true;
+}
+
 void drain_mark(struct drain *drain, struct page_builder *page)
 {
+	if (!note_loss(drain, page))
+		return;
 	for (uint32_t lane = 0; lane < lane_count(drain); lane++)
 		if (!mark_unsynced(drain, page, &drain->lanes[lane]) ||
 		    !note_unwritten(page, &drain->lanes[lane]))

@@ -84,8 +84,12 @@ struct drain {
 	struct drain_slot owners[OWNER_IDS];
 	struct drain_slot unbound;
 	struct clock_sample created;
-	bool release_durable; /* `released` follows `durable` instead of `written`           */
-	uint32_t pass_lane;   /* where the running pass is                                   */
+	bool is_lost; /* its memory or header is not what it was: to be succeeded    */
+	bool is_cut;  /* ... and some of it is gone                                  */
+	bool is_loss_noted;
+	unsigned closed_looks; /* in a row that found it closed under its name             */
+	bool release_durable;  /* `released` follows `durable` instead of `written`           */
+	uint32_t pass_lane;    /* where the running pass is                                   */
 	uint64_t pass_began;
 	uint64_t seen;        /* when the last complete pass began                           */
 	uint64_t pass_blocks; /* taken by the running pass                                   */
@@ -169,7 +173,24 @@ bool drain_is_unsynced(const struct drain *drain);
  * may be lost. Counted, and named by the next drain_mark(). */
 void drain_count_unsynced(struct drain *drain, const struct drain_snapshot *until);
 
-/* Quarantined lanes whose users are gone come back. */
+/* ---- what others may have done to the segment ---- */
+
+/* Has a page of its memory been missing? Then zeros were read instead; see bus.h. */
+bool drain_was_hit(const struct drain *drain);
+
+/**
+ * drain_check_memory() - is the segment of a ring whose writer we are whole, and its header what it
+ * was?
+ * If so, pages that were missing are mapped again: there was no memory for them then. If not,
+ * is_lost is set, for the caller to succeed the ring, and drain_mark() says so in the log.
+ */
+void drain_check_memory(struct drain *drain);
+
+/* Store the writer's words of all lanes again where somebody has changed them, and open the ring
+ * if it stays closed although its name is there. True: it was opened. */
+bool drain_repair(struct drain *drain);
+
+/* Quarantined lanes whose users are gone come back; so does lane 0 where its hint leads astray. */
 void drain_reset_lanes(struct drain *drain);
 
 /* Wake every lane: a writer that was killed may have owed a wake. */

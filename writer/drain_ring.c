@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "bus.h"
 #include "drain_private.h"
 #include "point.h"
 
@@ -303,6 +304,112 @@ void drain_count_unsynced(struct drain *drain, const struct drain_snapshot *unti
 	}
 }
 
+/* ---- what others have done to the segment ---- */
+
+bool drain_was_hit(const struct drain *drain)
+{
+	return bus_was_hit(drain->view.base) || bus_was_hit(drain->writer) ||
+	       bus_was_hit(drain->doorbell);
+}
+
+static int map_part_again(struct drain *drain, void *at, uint64_t offset, uint64_t size,
+			  int protection)
+{
+	void *base;
+
+	return drain->sys->map(at, size, protection, MAP_SHARED | MAP_FIXED, drain->segment.fd,
+			       (off_t)offset, &base);
+}
+
+/* At the same addresses: whoever points into it need not know. */
+static int map_again(struct drain *drain)
+{
+	const struct geometry *geometry = &drain->segment.geometry;
+	int r = map_part_again(drain, (void *)(uintptr_t)drain->view.base, 0, geometry->size,
+			       PROT_READ);
+
+	if (r == 0)
+		r = map_part_again(drain, drain->writer, geometry->status_offset,
+				   geometry->owners_offset - geometry->status_offset,
+				   PROT_READ | PROT_WRITE);
+	if (r == 0)
+		r = map_part_again(drain, drain->doorbell, geometry->doorbell_offset, RING_PAGE,
+				   PROT_READ | PROT_WRITE);
+	return r;
+}
+
+/* Cut and grown again, it may be zeros without a fault: also where a writer always says who it is.
+ */
+static bool is_wiped(const struct writer_status *status)
+{
+	return load_relaxed_u32(&status->state) == WRITER_NONE && status->pid == 0 &&
+	       status->pending_log_id == 0 && status->log_path[0] == '\0';
+}
+
+void drain_check_memory(struct drain *drain)
+{
+	const bool was_hit = drain_was_hit(drain);
+	const int r = segment_check(&drain->segment);
+
+	if (drain->is_lost)
+		return;
+	if (r == 0 && was_hit && map_again(drain) < 0)
+		drain->is_lost = drain->is_cut = true;
+	if (r == -ESTALE || r == -EBADMSG || is_wiped(drain->writer)) {
+		drain->is_lost = true;
+		drain->is_cut = r != -EBADMSG;
+	}
+}
+
+/* The position before which producers may write over what was drained. */
+static uint64_t released_position(const struct drain *drain, const struct drain_lane *lane)
+{
+	return drain->release_durable ? lane->durable.position : lane->written.position;
+}
+
+static void repair_lane(struct drain *drain, struct drain_lane *lane)
+{
+	struct lane_status *status = lane->status;
+	const uint64_t released = released_position(drain, lane);
+
+	if (load_relaxed(&status->released) == released &&
+	    load_relaxed(&status->written) == lane->written.position &&
+	    load_relaxed(&status->durable) == lane->durable.position &&
+	    load_relaxed_u32(&status->quarantine) == lane->is_quarantined)
+		return;
+	store_relaxed(&status->records_written, lane->written.records);
+	store_seq_cst(&status->written, lane->written.position); /* MO progress:A -> progress:B */
+	store_relaxed(&status->records_durable, lane->durable.records);
+	store_seq_cst(&status->durable, lane->durable.position); /* MO progress:A -> progress:B */
+	store_release_u32(&status->quarantine,
+			  lane->is_quarantined); /* MO quarantine:A -> quarantine:B */
+	release(lane, drain->release_durable ? &lane->durable : &lane->written);
+	announce(drain, lane);
+}
+
+/* Who removes a ring closes it and then unlinks it at once: two looks are a second apart. */
+static bool open_again(struct drain *drain)
+{
+	const uint32_t control = load_acquire_u32(
+		&view_header(&drain->view)->control); /* MO control:B <- control:A */
+
+	if (!(control & CONTROL_CLOSED) || drain_is_unlinked(drain)) {
+		drain->closed_looks = 0;
+		return false;
+	}
+	if (drain->closed_looks++ == 0)
+		return false;
+	drain->closed_looks = 0;
+	return segment_set_open(&drain->segment) == 0;
+}
+
+bool drain_repair(struct drain *drain)
+{
+	for (uint32_t i = 0; i < lane_count(drain); i++)
+		repair_lane(drain, &drain->lanes[i]);
+	return !drain->is_lost && open_again(drain);
+}
+
 /* ---- quarantine ---- */
 
 static int zero_words(struct drain *drain, uint32_t lane_no)
@@ -322,6 +429,17 @@ static int zero_words(struct drain *drain, uint32_t lane_no)
 	return r;
 }
 
+/* Lane 0's hint is a place to look for the frontier from: one beyond it, while nobody is there to
+ * claim, leads claimers past positions that nobody will ever fill. */
+static bool is_led_astray(const struct drain_lane *lane)
+{
+	const uint64_t hint = load_relaxed(&lane->page->tail_hint);
+	struct taken taken;
+
+	return lane->slot.lane == 0 && hint > lane->taken.position &&
+	       ring_look(&lane->lane, lane->taken.position, &taken) == TAKE_EMPTY;
+}
+
 /* Under all locks of the lane nobody can store into it: its words start anew, positions go on. */
 static void reset_lane(struct drain *drain, uint32_t lane_no)
 {
@@ -332,8 +450,9 @@ static void reset_lane(struct drain *drain, uint32_t lane_no)
 
 	if (drain->sys->lock(drain->segment.fd, byte, bytes) < 0)
 		return;
-	if (zero_words(drain, lane_no) == 0) {
+	if ((lane->is_quarantined || is_led_astray(lane)) && zero_words(drain, lane_no) == 0) {
 		lane->is_quarantined = false;
+		release(lane, drain->release_durable ? &lane->durable : &lane->written);
 		store_release_u32(&lane->status->quarantine,
 				  0); /* MO quarantine:A -> quarantine:B */
 		POINT(lane_reset);
@@ -346,8 +465,8 @@ void drain_reset_lanes(struct drain *drain)
 	for (uint32_t i = 0; i < lane_count(drain); i++) {
 		const struct drain_lane *lane = &drain->lanes[i];
 
-		if (lane->is_quarantined && !lane->pages_under_way && !lane->is_touched &&
-		    load_relaxed(&lane->status->released) == lane->taken.position)
+		if ((lane->is_quarantined || is_led_astray(lane)) && !lane->pages_under_way &&
+		    !lane->is_touched && released_position(drain, lane) == lane->taken.position)
 			reset_lane(drain, i);
 	}
 }
@@ -363,20 +482,30 @@ void drain_wake_all(struct drain *drain)
 	}
 }
 
+/* From our own position on: what the segment says of it is there for others. */
+static uint64_t lane_backlog(const struct drain_lane *lane)
+{
+	uint64_t blocks = 0;
+	struct taken taken;
+
+	while (blocks < lane->lane.block_count) {
+		const enum take look =
+			ring_look(&lane->lane, lane->taken.position + blocks, &taken);
+
+		if (look == TAKE_EMPTY || look == TAKE_CORRUPT)
+			break;
+		blocks += taken.blocks;
+	}
+	return blocks;
+}
+
 uint64_t drain_backlog(const struct drain *drain)
 {
 	uint64_t most = 0;
 
-	for (uint32_t i = 0; i < lane_count(drain); i++) {
-		const struct drain_lane *lane = &drain->lanes[i];
-		struct ring_survey survey;
-
-		if (lane->is_quarantined)
-			continue;
-		ring_survey(&lane->lane, lane->status, &survey);
-		if (survey.frontier > lane->taken.position)
-			most = max_u64(most, survey.frontier - lane->taken.position);
-	}
+	for (uint32_t i = 0; i < lane_count(drain); i++)
+		if (!drain->lanes[i].is_quarantined)
+			most = max_u64(most, lane_backlog(&drain->lanes[i]));
 	return most;
 }
 
@@ -454,12 +583,20 @@ static void restore_slot(struct drain *drain, struct drain_slot *slot, bool is_d
 	export_slot(drain, slot);
 }
 
+/* A position that the lane can have come to. Its laps wrap around at 2^40; half of that takes
+ * decades, or somebody who stores into our words: then the disk's word stands. */
+static bool is_position(const struct drain_lane *lane, uint64_t position)
+{
+	return position >> lane->lane.lap_shift < UINT64_C(1) << 39;
+}
+
 /* True: the disk is behind the ring in this lane. */
 static bool restore_lane(struct drain *drain, struct drain_lane *lane, bool log_continues)
 {
 	const struct progress ring = { load_relaxed(&lane->status->released),
 				       load_relaxed(&lane->status->records_released) };
-	const bool is_disk_behind = ring.position > lane->taken.position;
+	const bool is_disk_behind =
+		ring.position > lane->taken.position && is_position(lane, ring.position);
 
 	if (is_disk_behind) {
 		if (log_continues && ring.records > lane->taken.records)

@@ -10,8 +10,12 @@
 
 #include "point.h"
 #include "roll.h"
+#include "utf8.h"
 
 enum { LOCK_TRIES = 200, LOCK_STEP_MS = 10 };
+
+/* How long a ring that is held is asked for: by a writer that starts, by one at work. */
+enum patience { PATIENT, AT_ONCE };
 
 static int lock_patiently(const struct sys *sys, int fd, int64_t start, int64_t size)
 {
@@ -97,18 +101,20 @@ static int ring_is_held(const struct segment *segment)
 		return reason_set(-EAGAIN, "ring \"%s\": another writer has it", segment->name);
 	status = view_writer(&view);
 	pid = status->pid;
-	(void)snprintf(path, sizeof(path), "%.255s", status->log_path);
+	utf8_copy_shown(path, status->log_path, sizeof(path));
 	segment_view_close(&view);
 	return reason_set(-EAGAIN,
 			  "ring \"%s\": writer with pid %u has it, writing to %s; stop it first",
 			  segment->name, pid, path);
 }
 
-static int lock_ring(const struct segment *segment)
+static int lock_ring(const struct segment *segment, enum patience patience)
 {
-	const int r = lock_patiently(segment->sys, segment->fd, LOCK_BYTE_WRITER, 1);
+	const int r = patience == PATIENT
+			      ? lock_patiently(segment->sys, segment->fd, LOCK_BYTE_WRITER, 1)
+			      : segment->sys->lock(segment->fd, LOCK_BYTE_WRITER, 1);
 
-	if (r == -EAGAIN)
+	if (r == -EAGAIN || r == -EACCES)
 		return ring_is_held(segment);
 	return r < 0 ? reason_set(r, "ring \"%s\": cannot lock it: %s", segment->name, strerror(-r))
 		     : 0;
@@ -132,12 +138,13 @@ static int drain_segment(const struct segment *segment, const struct config *con
 	return 0;
 }
 
-static int hold_segment(struct segment *segment, const struct config *config, struct drain **ret)
+static int hold_segment(struct segment *segment, const struct config *config,
+			enum patience patience, struct drain **ret)
 {
 	int r = check_geometry(config, &segment->geometry);
 
 	if (r == 0)
-		r = lock_ring(segment);
+		r = lock_ring(segment, patience);
 	if (r < 0) {
 		segment_close(segment);
 		return r;
@@ -161,12 +168,18 @@ bool hold_ring_exists(const struct sys *sys, const struct config *config)
 	return r != -ENOENT;
 }
 
-int hold_ring(const struct sys *sys, const struct config *config, struct drain **ret)
+static int hold_by_name(const struct sys *sys, const struct config *config, enum patience patience,
+			struct drain **ret)
 {
 	struct segment segment;
 	const int r = open_or_create(sys, config, &segment);
 
-	return r < 0 ? r : hold_segment(&segment, config, ret);
+	return r < 0 ? r : hold_segment(&segment, config, patience, ret);
+}
+
+int hold_ring(const struct sys *sys, const struct config *config, struct drain **ret)
+{
+	return hold_by_name(sys, config, PATIENT, ret);
 }
 
 int hold_successor(const struct sys *sys, const struct config *config, const struct drain *gone,
@@ -181,7 +194,7 @@ int hold_successor(const struct sys *sys, const struct config *config, const str
 	same.clock = geometry->clock;
 	same.once = false;
 	memset(same.origin, ORIGIN_DEFAULT, sizeof(same.origin));
-	r = hold_ring(sys, &same, ret);
+	r = hold_by_name(sys, &same, AT_ONCE, ret);
 	if (r < 0)
 		return r;
 	drain_restore_end(*ret, false);
@@ -265,6 +278,16 @@ static int sync_name(const struct sys *sys, int dir, const char *path)
 	return 0;
 }
 
+int hold_open_directory(const struct sys *sys, int dir, const char *path, const char *ring,
+			int *ret_lock)
+{
+	int r = roll_check_directory(sys, dir, path);
+
+	if (r == 0)
+		r = sync_name(sys, dir, path);
+	return r < 0 ? r : lock_directory(sys, dir, path, ring, ret_lock);
+}
+
 int hold_directory(const struct sys *sys, const char *path, const char *ring, bool create,
 		   int *ret_dir, int *ret_lock)
 {
@@ -281,11 +304,7 @@ int hold_directory(const struct sys *sys, const char *path, const char *ring, bo
 	if (dir < 0)
 		return reason_set(dir, "directory \"%s\": cannot open it: %s", path,
 				  strerror(-dir));
-	r = roll_check_directory(sys, dir, path);
-	if (r == 0)
-		r = sync_name(sys, dir, path);
-	if (r == 0)
-		r = lock_directory(sys, dir, path, ring, ret_lock);
+	r = hold_open_directory(sys, dir, path, ring, ret_lock);
 	if (r < 0) {
 		(void)sys->close(dir);
 		return r;

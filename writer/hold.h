@@ -24,7 +24,8 @@ bool hold_ring_exists(const struct sys *sys, const struct config *config);
  */
 int hold_ring(const struct sys *sys, const struct config *config, struct drain **ret);
 
-/* The name of @gone was removed: close it for its producers, make the ring again, hold it. */
+/* The name of @gone was removed: close it for its producers, make the ring again, hold it. Waits
+ * for nobody: asked again later it may succeed. As hold_ring(). */
 int hold_successor(const struct sys *sys, const struct config *config, const struct drain *gone,
 		   struct drain **ret);
 
@@ -39,5 +40,9 @@ void hold_release(struct drain *drain);
  */
 int hold_directory(const struct sys *sys, const char *path, const char *ring, bool create,
 		   int *ret_dir, int *ret_lock);
+
+/* The second half: lock a log directory that is open. */
+int hold_open_directory(const struct sys *sys, int dir, const char *path, const char *ring,
+			int *ret_lock);
 
 #endif

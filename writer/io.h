@@ -80,7 +80,8 @@ static inline uint8_t *io_buffer(const struct io *io, unsigned index)
 int io_write(struct io *io, int fd, unsigned buffer_index, uint32_t size, uint64_t offset,
 	     uint64_t tag);
 
-/* fdatasync(@fd), covering the writes that were reaped before this call. */
+/* fdatasync(@fd), covering the writes that were reaped before this call. @fd stays open until the
+ * result is reaped: io_uring looks it up in a worker of its own, late. */
 int io_sync(struct io *io, int fd, uint64_t tag);
 
 /**

@@ -83,7 +83,8 @@ static void *janitor_main(void *argument)
 	return NULL;
 }
 
-/* Signals are the main thread's: the new one inherits a full mask. */
+/* Signals are the main thread's: the new one inherits a full mask. But a fault is its own: a ring
+ * that it wakes may have lost its memory, and SIGBUS kills where it is blocked. See bus.h. */
 static int start_thread(struct janitor *janitor)
 {
 	sigset_t all;
@@ -91,6 +92,7 @@ static int start_thread(struct janitor *janitor)
 	int error;
 
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
 	error = pthread_sigmask(SIG_SETMASK, &all, &before);
 	if (error)
 		return -error;

@@ -10,7 +10,7 @@
  * 2. job->file belongs to the janitor from janitor_submit() until its result was collected.
  * 3. At most JANITOR_JOBS are under way, results that wait to be collected included: a result
  *    always has room.
- * 4. All signals are blocked in the thread.
+ * 4. All signals but SIGBUS are blocked in the thread.
  */
 #ifndef SHMLOG_WRITER_JANITOR_H
 #define SHMLOG_WRITER_JANITOR_H

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sysexits.h>
 
+#include "bus.h"
 #include "session.h"
 
 static int exit_status(int error)
@@ -46,7 +47,7 @@ int main(int argc, char **argv)
 
 	if (r != 0 || config.done)
 		return r;
-	r = session_run(&config, &sys_real, io_open);
+	r = session_run(&config, bus_guard(), io_open);
 	if (r < 0)
 		(void)fprintf(stderr, "shmlog-writer: %s\n", reason_get());
 	return exit_status(r);

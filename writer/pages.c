@@ -258,7 +258,7 @@ static void fill_file_info(const struct pages *pages, struct file_info *info)
 		.clock = segment->geometry.clock,
 		.writer_version = SHMLOG_VERSION_TEXT,
 	};
-	memcpy(info->boot_id, view_header(&pages->file_ring->view)->boot_id, sizeof(info->boot_id));
+	memcpy(info->boot_id, segment->geometry.boot_id, sizeof(info->boot_id));
 	(void)gethostname(info->host, sizeof(info->host) - 1);
 	(void)snprintf(info->ring, sizeof(info->ring), "%s", segment->name);
 }

@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hold.h"
+#include "utf8.h"
 #include "writer.h"
 
 static void say(const char *text)
@@ -55,26 +57,50 @@ static bool is_foreign(const struct writer *writer, uint64_t log_id, const char 
 	return status->pending_log_id != log_id;
 }
 
-/* --adopt: settle the other log first, so that the ring knows what is in it. */
-static int adopt(struct writer *writer)
+/* The path that the ring's status names, for people. */
+static void shown_path(const struct writer *writer, char path[WRITER_PATH_SIZE])
 {
-	char path[WRITER_PATH_SIZE];
+	utf8_copy_shown(path, writer->ring->writer->log_path, WRITER_PATH_SIZE);
+}
+
+/*
+ * The path stands in memory that the ring's group may write, and locking and recovering a directory
+ * changes files in it. So it must be proven first to be what the ring says, by looking alone: a
+ * directory that nobody else may write, which holds the very log. 1: it holds no log at all.
+ */
+static int check_adopted(const struct writer *writer, int dir, const char *path)
+{
+	struct stat status;
+	uint64_t log_id;
+	int r = writer->sys->fstat(dir, &status);
+
+	if (r < 0)
+		return reason_set(r, "directory \"%s\": %s", path, strerror(-r));
+	if ((status.st_uid != geteuid() && status.st_uid != 0) || (status.st_mode & 0022))
+		return reason_set(-EACCES,
+				  "directory \"%s\": --adopt takes only a log that nobody else may "
+				  "write; drain the ring there (-d), then here",
+				  path);
+	r = recover_log_id(writer->sys, dir, &log_id);
+	if (r < 0)
+		return r;
+	if (log_id == 0)
+		return 1;
+	if (log_id != writer->ring->writer->pending_log_id)
+		return reason_set(-EXDEV,
+				  "directory \"%s\": it does not hold the log that ring \"%s\" "
+				  "speaks of; drain the ring where its log is, or remove it",
+				  path, writer->config->ring);
+	return 0;
+}
+
+static int recover_adopted(struct writer *writer, int dir, const char *path)
+{
 	struct recovery recovery;
 	struct roll roll;
-	int dir, lock;
-	int r;
+	int lock;
+	int r = hold_open_directory(writer->sys, dir, path, writer->config->ring, &lock);
 
-	(void)snprintf(path, sizeof(path), "%.*s", (int)sizeof(path) - 1,
-		       writer->ring->writer->log_path);
-	r = hold_directory(writer->sys, path, writer->config->ring, false, &dir, &lock);
-	if (r == -ENOENT) {
-		(void)fprintf(
-			stderr,
-			"shmlog-writer: the ring's log %s is gone: going on without it; the last "
-			"records that it took may be written twice\n",
-			path);
-		return 0;
-	}
 	if (r < 0)
 		return r;
 	r = roll_open(&roll, writer->sys, dir, path, false);
@@ -83,22 +109,57 @@ static int adopt(struct writer *writer)
 		roll_close(&roll);
 	}
 	(void)writer->sys->close(lock);
+	return r;
+}
+
+static int tell_log_gone(const char *path)
+{
+	(void)fprintf(stderr,
+		      "shmlog-writer: the ring's log %s is gone: going on without it; the last "
+		      "records that it took may be written twice\n",
+		      path);
+	return 0;
+}
+
+/* --adopt: settle the other log first, so that the ring knows what is in it. */
+static int adopt(struct writer *writer)
+{
+	const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
+	char path[WRITER_PATH_SIZE];
+	int dir;
+	int r;
+
+	shown_path(writer, path);
+	dir = path[0] == '/' ? writer->sys->open(path, flags, 0) : -ENOENT;
+	if (dir == -ENOENT)
+		return tell_log_gone(path);
+	if (dir < 0)
+		return reason_set(dir, "directory \"%s\": cannot open it: %s", path,
+				  strerror(-dir));
+	r = check_adopted(writer, dir, path);
+	if (r == 0)
+		r = recover_adopted(writer, dir, path);
+	else if (r > 0)
+		r = tell_log_gone(path);
 	(void)writer->sys->close(dir);
 	return r;
 }
 
 static int check_log(struct writer *writer, uint64_t log_id, const char *path)
 {
+	char other[WRITER_PATH_SIZE];
+
 	if (!is_foreign(writer, log_id, path))
 		return 0;
 	if (writer->config->adopt)
 		return adopt(writer);
+	shown_path(writer, other);
 	return reason_set(
 		-EXDEV,
 		"directory \"%s\": ring \"%s\" was last drained into %s, and that writer "
 		"did not end cleanly; use that directory, or --adopt to recover it and go "
 		"on here",
-		path, writer->config->ring, writer->ring->writer->log_path);
+		path, writer->config->ring, other);
 }
 
 /* ---- start ---- */

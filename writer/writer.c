@@ -32,6 +32,14 @@ static void say(const char *text)
 	(void)fprintf(stderr, "shmlog-writer: %s\n", text);
 }
 
+/* What may come again each second is said when it is something else. */
+static void say_of_ring(struct writer *writer, const char *text)
+{
+	if (strncmp(text, writer->told_of_ring, sizeof(writer->told_of_ring) - 1) != 0)
+		say(text);
+	(void)snprintf(writer->told_of_ring, sizeof(writer->told_of_ring), "%s", text);
+}
+
 /* ---- passes ---- */
 
 /* One pass over one ring. False: all buffers are busy, it has not come to its end. */
@@ -327,13 +335,18 @@ static void turn(struct writer *writer, int64_t timeout_ns)
 
 /* ---- the ring's life ---- */
 
+static void write_log_path(const struct writer *writer, struct writer_status *status)
+{
+	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
+		       (int)sizeof(status->log_path) - 1, writer->roll.path);
+}
+
 /* An id without its path would lock everybody out, one with another's path lead them astray. Until
  * both are there the ring names no log: it needs none, all that there was has been recovered. */
 static void name_log(const struct writer *writer, struct writer_status *status, uint64_t log_id)
 {
 	status->pending_log_id = 0;
-	(void)snprintf(status->log_path, sizeof(status->log_path), "%.*s",
-		       (int)sizeof(status->log_path) - 1, writer->roll.path);
+	write_log_path(writer, status);
 	POINT(log_path_stored);
 	status->pending_log_id = log_id;
 	POINT(pending_log_id_stored);
@@ -363,7 +376,7 @@ static void open_successor(struct writer *writer)
 	    writer->is_snapshot_held)
 		return; /* asked again soon */
 	if (hold_successor(writer->sys, writer->config, writer->ring, &fresh) < 0) {
-		say(reason_get());
+		say_of_ring(writer, reason_get());
 		return;
 	}
 	writer_enter_ring(writer, fresh, writer->pages.log_id);
@@ -371,7 +384,7 @@ static void open_successor(struct writer *writer)
 	writer->drain_request = (struct request){ 0 };
 	writer->sync_request = (struct request){ 0 };
 	writer->rotate_request = (struct request){ 0 };
-	say("the ring's name was removed: made a new ring, draining both");
+	say_of_ring(writer, "the ring's name was removed: made a new ring, draining both");
 }
 
 /* A removed ring goes when nobody can store into it and nothing is left of it. */
@@ -425,15 +438,70 @@ static void close_old(struct writer *writer)
 	}
 }
 
+/* Is its memory whole? One that is not is told of once, and its name makes room for another. */
+static void check_memory(struct writer *writer, struct drain *ring)
+{
+	const bool was_lost = ring->is_lost;
+	char text[320];
+
+	drain_check_memory(ring);
+	if (!ring->is_lost || was_lost)
+		return;
+	(void)snprintf(text, sizeof(text), "ring \"%s\": %s; it is replaced by a new one",
+		       ring->segment.name,
+		       ring->is_cut ? "its memory was taken away, what lay in it is lost"
+				    : "its header was written over");
+	say_of_ring(writer, text);
+}
+
+static void remove_lost(struct writer *writer)
+{
+	const int r = segment_unlink(&writer->ring->segment);
+	char text[320];
+
+	if (r == 0)
+		return;
+	(void)snprintf(text, sizeof(text),
+		       "ring \"%s\": it is damaged, and its name cannot be removed: %s; remove it, "
+		       "and a new one is made",
+		       writer->ring->segment.name, strerror(-r));
+	say_of_ring(writer, text);
+}
+
+/* Whoever may write to the segment may have written over what others read there of us. */
+static void repair(struct writer *writer, struct drain *ring)
+{
+	ring->writer->pid = writer->sys->getpid();
+	ring->writer->pending_log_id = writer->pages.log_id;
+	write_log_path(writer, ring->writer);
+	if (drain_repair(ring))
+		say_of_ring(writer, "the ring was closed, but not removed: opened it again");
+}
+
 static void check_rarely(struct writer *writer)
 {
 	if (now_ns(writer) < writer->next_check)
 		return;
 	writer->next_check = now_ns(writer) + CHECK_MS * (int64_t)NS_PER_MS;
-	drain_reset_lanes(writer->ring);
+	for (unsigned i = 0; i < writer->ring_count; i++) {
+		check_memory(writer, writer->rings[i]);
+		repair(writer, writer->rings[i]);
+	}
+	if (writer->ring->is_lost)
+		remove_lost(writer);
+	else
+		drain_reset_lanes(writer->ring);
 	close_old(writer);
 	if (drain_is_unlinked(writer->ring))
 		open_successor(writer);
+}
+
+/* Zeros were read where memory was missing: before anything else is read there. */
+static void face_faults(struct writer *writer)
+{
+	for (unsigned i = 0; i < writer->ring_count; i++)
+		if (!writer->rings[i]->is_lost && drain_was_hit(writer->rings[i]))
+			check_memory(writer, writer->rings[i]);
 }
 
 /* ---- signals ---- */
@@ -632,6 +700,7 @@ static void round_trip(struct writer *writer)
 	if (asked || is_worth_a_pass(writer) ||
 	    (writer->pages.filling_since && is_flush_due(writer)))
 		look(writer, asked);
+	face_faults(writer);
 	turn(writer, 0);
 	check_rarely(writer);
 }

@@ -56,6 +56,7 @@ struct writer {
 	int stop_signals; /* TERM and INT so far                                     */
 	int64_t stop_deadline;
 	char told[320]; /* the last trouble that was printed                                 */
+	char told_of_ring[320]; /* ... of the ring's own                                     */
 };
 
 /* From now on the ring names this log and this writer: before the first page can be in flight. */

@@ -1143,6 +1143,139 @@ Test(quarantine, lasts_until_the_lanes_users_are_gone, .init = set_up, .fini = t
 	cr_assert(!is_quarantined(1));
 }
 
+static struct lane_status *own_words(uint32_t lane)
+{
+	return ring.drain.lanes[lane].status;
+}
+
+Test(quarantine, ends_also_where_somebody_has_moved_the_position, .init = set_up, .fini = tear_down)
+{
+	put_nonsense(&nonsense[0], 1, 0);
+	(void)take(0);
+	release(0);
+	store_relaxed(&own_words(1)->released, 4711);
+	drain_reset_lanes(&ring.drain);
+	cr_assert(!is_quarantined(1));
+	cr_assert(ring_released(&ring, 1) == 0);
+}
+
+Test(quarantine, of_lane_0_ends_a_hint_that_leads_astray, .init = set_up, .fini = tear_down)
+{
+	struct lane_page *page = ring_lane_page(&ring, 0);
+	const int holder = ring_hold(&ring, LOCK_BYTE_OWNER(7));
+
+	store_relaxed(&page->tail_hint, 5);
+	drain_reset_lanes(&ring.drain);
+	cr_assert(load_relaxed(&page->tail_hint) == 5, "somebody may just be claiming");
+	close(holder);
+	drain_reset_lanes(&ring.drain);
+	cr_assert(load_relaxed(&page->tail_hint) == 0);
+	store_relaxed(&page->tail_hint, 1);
+	ring_put(&ring, 0, 7, RECORD_DATA, "a", 1);
+	drain_reset_lanes(&ring.drain);
+	cr_assert(load_relaxed(&page->tail_hint) == 1, "a record lies there");
+}
+
+/* ---- what others store over the writer's words ---- */
+
+Test(repair, positions_and_marks_are_stored_again, .init = set_up, .fini = tear_down)
+{
+	ring_data(&ring, 1, "a");
+	(void)take(0);
+	release(0);
+	make_durable();
+	store_relaxed(&own_words(1)->released, 0);
+	store_relaxed(&own_words(2)->written, UINT64_MAX);
+	store_relaxed(&own_words(3)->durable, 77);
+	store_relaxed_u32(&own_words(3)->quarantine, 1);
+	cr_assert(!drain_repair(&ring.drain));
+	cr_assert(ring_released(&ring, 1) == 1 && ring_written(&ring, 2) == 0);
+	cr_assert(ring_durable(&ring, 3) == 0 && !is_quarantined(3));
+}
+
+Test(repair, a_ring_that_stays_closed_under_its_name_is_opened, .init = set_up, .fini = tear_down)
+{
+	cr_assert(segment_set_closed(&ring.segment) == 0);
+	cr_assert(!drain_repair(&ring.drain), "it may be about to be removed");
+	cr_assert(drain_repair(&ring.drain));
+	cr_assert(!(load_acquire_u32(&view_header(&ring.view)->control) & CONTROL_CLOSED));
+}
+
+Test(repair, a_removed_ring_stays_closed, .init = set_up, .fini = tear_down)
+{
+	cr_assert(segment_set_closed(&ring.segment) == 0);
+	cr_assert(segment_unlink(&ring.segment) == 0);
+	for (int i = 0; i < 3; i++)
+		cr_assert(!drain_repair(&ring.drain));
+}
+
+Test(repair, a_position_that_cannot_be_is_not_believed_by_a_restart, .init = set_up,
+     .fini = tear_down)
+{
+	const uint64_t insane[] = { UINT64_MAX, UINT64_C(1) << 63, UINT64_C(1) << 50 };
+
+	for (size_t i = 0; i < COUNT_OF(insane); i++) {
+		store_relaxed(&own_words(1)->released, insane[i]);
+		ring_reopen(&ring);
+		drain_restore_end(&ring.drain, true);
+		cr_assert(ring.drain.lanes[1].taken.position == 0);
+		cr_assert(ring_released(&ring, 1) == 0);
+	}
+}
+
+static void show_writer(void)
+{
+	ring.drain.writer->pid = 1;
+}
+
+Test(memory, that_is_whole_is_nothing_to_talk_about, .init = set_up, .fini = tear_down)
+{
+	show_writer();
+	drain_check_memory(&ring.drain);
+	cr_assert(!ring.drain.is_lost && !drain_was_hit(&ring.drain));
+}
+
+Test(memory, that_was_cut_is_a_loss_and_noted_once, .init = set_up, .fini = tear_down)
+{
+	show_writer();
+	cr_assert(ftruncate(ring.drain.segment.fd, (off_t)ring.drain.segment.geometry.size - 1) ==
+		  0);
+	drain_check_memory(&ring.drain);
+	cr_assert(ring.drain.is_lost && ring.drain.is_cut);
+	begin_page(0);
+	drain_mark(&ring.drain, &builder);
+	ring_page_text(end_page(0), text, sizeof(text));
+	cr_assert(strstr(text, "memory was taken away") && strstr(text, "-1c"), "\"%s\"", text);
+	begin_page(1);
+	drain_mark(&ring.drain, &builder);
+	cr_assert(builder.records == 0);
+}
+
+Test(memory, whose_header_was_written_over_costs_no_record, .init = set_up, .fini = tear_down)
+{
+	const uint64_t other = 1;
+
+	show_writer();
+	cr_assert(pwrite(ring.segment.fd, &other, 8, 40) == 8);
+	drain_check_memory(&ring.drain);
+	cr_assert(ring.drain.is_lost && !ring.drain.is_cut);
+	begin_page(0);
+	drain_mark(&ring.drain, &builder);
+	ring_page_text(end_page(0), text, sizeof(text));
+	cr_assert(strstr(text, "header was written over") && !strstr(text, "-1c"), "%s", text);
+}
+
+Test(memory, that_was_wiped_is_known_by_who_the_writer_is, .init = set_up, .fini = tear_down)
+{
+	show_writer();
+	ring.drain.writer->pid = 0;
+	store_relaxed_u32(&ring.drain.writer->state, WRITER_NONE);
+	drain_check_memory(&ring.drain);
+	cr_assert(ring.drain.is_lost && ring.drain.is_cut);
+}
+
+/* ---- quarantine, again ---- */
+
 Test(quarantine, does_not_end_before_what_was_taken_is_released, .init = set_up, .fini = tear_down)
 {
 	ring_data(&ring, 1, "a");

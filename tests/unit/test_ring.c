@@ -223,6 +223,43 @@ Test(ring, a_look_refuses_every_senseless_word)
 	expect_take(position, TAKE_SKIP, 5);
 }
 
+/* What the consumer would set a lane aside for, a new holder does not take it over with. */
+Test(ring, burying_refuses_what_a_look_refuses)
+{
+	struct shared_u64 released = { 0 };
+	uint64_t frontier, data;
+
+	publish(0, 1, 0);
+	set_word(1, word_at(1, 1, 0, WORD_FREE));
+	cr_assert(ring_bury(&arena.lane, &released, 0, &frontier, &data) == -EUCLEAN);
+}
+
+Test(ring, a_new_holder_sweeps_away_what_looks_published_ahead_of_it)
+{
+	publish(0, 1, 0);
+	set_word(1, word_at(1, 1, 0, WORD_READY));
+	set_word(N - 1, word_at(N - 1, 1, 0, WORD_READY));
+	set_word(2, word_at(2 + N, 1, 0, WORD_READY));
+	set_word(0, word_at(N, 1, 0, WORD_READY));
+	set_word(3, word_at(3, 1, 0, WORD_FREE));
+	ring_sweep(&arena.lane, 1);
+	for (uint64_t at = 1; at < N; at++)
+		expect_take(at, TAKE_EMPTY, 0);
+	expect_take(N, TAKE_EMPTY, 0);
+}
+
+Test(ring, sweeping_leaves_older_laps_alone)
+{
+	publish(0, 1, 0);
+	publish(1, 2, 0);
+	ring_sweep(&arena.lane, N + 1); /* one lap later, before the first of them is released */
+	expect_take(0, TAKE_RECORD, 1);
+	expect_take(1, TAKE_RECORD, 2);
+	ring_sweep(&arena.lane, 3);
+	expect_take(0, TAKE_RECORD, 1);
+	expect_take(1, TAKE_RECORD, 2);
+}
+
 Test(ring, a_length_beyond_its_blocks_costs_only_that_record)
 {
 	struct record_header header = { .length = 2 * BLOCK_SIZE - sizeof(header) + 1,

@@ -457,7 +457,49 @@ Test(segment, every_damaged_field_of_the_header_is_found)
 			  bad[i].offset);
 }
 
-Test(segment, a_ring_of_another_length_than_its_header_says_is_refused)
+static void spoil(const struct test_ring *ring, size_t offset, uint64_t value)
+{
+	cr_assert(pwrite(ring->segment.fd, &value, sizeof(value), (off_t)offset) == sizeof(value));
+}
+
+Test(segment, an_open_ring_is_checked_against_what_it_was)
+{
+	static const uint8_t zeros[RING_PAGE];
+	struct test_ring ring;
+	off_t size;
+
+	test_ring_make(&ring, 2, LANE_MIN);
+	size = (off_t)ring.segment.geometry.size;
+	cr_assert(segment_check(&ring.segment) == 0);
+	cr_assert(ftruncate(ring.segment.fd, size + 1) == 0);
+	cr_assert(segment_check(&ring.segment) == 0);
+	spoil(&ring, offsetof(struct ring_header, segment_id), 1);
+	cr_assert(segment_check(&ring.segment) == -EBADMSG, "another ring");
+	spoil(&ring, offsetof(struct ring_header, segment_id), ring.segment.geometry.segment_id);
+	cr_assert(segment_check(&ring.segment) == 0);
+	spoil(&ring, 0, 1);
+	cr_assert(segment_check(&ring.segment) == -EBADMSG, "no ring");
+	cr_assert(pwrite(ring.segment.fd, zeros, sizeof(zeros), 0) == sizeof(zeros));
+	cr_assert(segment_check(&ring.segment) == -ESTALE, "wiped");
+	cr_assert(ftruncate(ring.segment.fd, size - 1) == 0);
+	cr_assert(segment_check(&ring.segment) == -ESTALE, "cut");
+}
+
+Test(segment, only_its_own_name_is_unlinked)
+{
+	struct test_ring ring, other;
+	char path[512];
+
+	test_ring_make(&ring, 2, LANE_MIN);
+	test_ring_path(ring.name, path);
+	cr_assert(segment_unlink(&ring.segment) == 0);
+	cr_assert(access(path, F_OK) < 0);
+	test_ring_make_again(&other, &ring, 2);
+	cr_assert(segment_unlink(&ring.segment) == 0);
+	cr_assert(access(path, F_OK) == 0, "another ring has the name");
+}
+
+Test(segment, a_ring_that_is_shorter_than_its_header_says_is_refused)
 {
 	struct test_ring ring;
 	const unsigned before = count_descriptors();
@@ -473,7 +515,7 @@ Test(segment, a_ring_of_another_length_than_its_header_says_is_refused)
 	cr_assert(truncate(path, RING_PAGE) == 0);
 	cr_assert(open_ring(ring.name, O_RDWR) == -EBADMSG);
 	cr_assert(truncate(path, size + RING_PAGE) == 0);
-	cr_assert(open_ring(ring.name, O_RDWR) == -EBADMSG);
+	cr_assert(open_ring(ring.name, O_RDWR) == 0, "who may write to it can extend it any time");
 	cr_assert(truncate(path, size) == 0);
 	cr_assert(open_ring(ring.name, O_RDWR) == 0, "%s", reason_get());
 	cr_assert(count_descriptors() == before);

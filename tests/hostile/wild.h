@@ -1,0 +1,13 @@
+/*
+ * wild.h - a broken producer. See wild.c.
+ */
+#ifndef SHMLOG_TESTS_HOSTILE_WILD_H
+#define SHMLOG_TESTS_HOSTILE_WILD_H
+
+#include "scene.h"
+
+/* A child that scribbles until wild_end(). */
+pid_t wild_start(const struct scene *scene, uint64_t seed, bool tries_shields);
+void wild_end(pid_t pid);
+
+#endif

@@ -9,7 +9,9 @@ $(CRASH_WRITER): %: %.o $(CRASH_WRITER_SHARED) $(SUPPORT) $(LIB_OBJECTS)
 	$(call say,LD,$@)
 	$(Q)$(LINK) $^ $(LIB_LIBS)
 
-.PHONY: crash-writer fence soak soak-share
+.PHONY: crash crash-writer fence soak soak-share
+crash: crash-producer crash-writer ## producers and the writer killed at every instruction, point and call
+
 crash-writer: all $(CRASH_WRITER) ## kill the writer at points and calls; SCENARIO=points CONFIG=uring POINT=page_placed FULL=1
 	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' FULL='$(FULL)' \
 		$(BUILD)/tests/crash-writer/crash_writer '$(SCENARIO)' '$(CONFIG)' '$(POINT)'

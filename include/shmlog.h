@@ -26,7 +26,8 @@
  *
  * A handler may leave a push by siglongjmp(): then the record is in the log, whole, or it is not,
  * and a drop may be counted or not. Where the thread shares lane 0, what others publish there
- * behind it arrives only after the thread's next push, shmlog_unbind() or end. Leave nothing else
+ * behind it arrives only after a next push of the thread (perhaps the one after that, where others
+ * push at that instant), its shmlog_unbind() or its end. Leave nothing else
  * of this library: what a first push or shmlog_bind() were taking (a lane, an owner id, a
  * descriptor) stays taken until the process ends, and a claim that nobody knows of stays open.
  *

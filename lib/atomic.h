@@ -13,6 +13,7 @@
 #define SHMLOG_LIB_ATOMIC_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct shared_u64 {
@@ -84,6 +85,28 @@ static inline bool swap_seq_cst(struct shared_u64 *word, uint64_t expected, uint
 {
 	return __atomic_compare_exchange_n(&word->raw, &expected, desired, false, __ATOMIC_SEQ_CST,
 					   __ATOMIC_RELAXED);
+}
+
+/* Plain memory that others may be storing to, or reading, just now: whole words of 8 bytes, in no
+ * order; both sides are 8-aligned. */
+typedef uint64_t __attribute__((may_alias)) any_word;
+
+static inline void load_words(void *to, const void *from, size_t words)
+{
+	any_word *const target = to;
+	const any_word *const source = from;
+
+	for (size_t i = 0; i < words; i++)
+		target[i] = __atomic_load_n(&source[i], __ATOMIC_RELAXED);
+}
+
+static inline void store_words(void *to, const void *from, size_t words)
+{
+	any_word *const target = to;
+	const any_word *const source = from;
+
+	for (size_t i = 0; i < words; i++)
+		__atomic_store_n(&target[i], source[i], __ATOMIC_RELAXED);
 }
 
 static inline uint32_t load_relaxed_u32(const struct shared_u32 *word)

@@ -265,6 +265,8 @@ int attachment_renew(uintptr_t token, struct ring_map *map)
 	now = clock_monotonic_ns();
 	if (now < load_relaxed(after))
 		return -ESHUTDOWN;
+	if (binding_is_vforked(map))
+		return -ESHUTDOWN; /* it binds nothing, and its parent's slots are its parent's */
 	if (!has_successor(map)) {
 		store_relaxed(after, now + RENEW_INTERVAL_MS * (uint64_t)NS_PER_MS);
 		return -ESHUTDOWN;

@@ -29,7 +29,7 @@ struct ring_map {
 	const struct ring_header *header;
 	const struct writer_status *writer;
 	struct doorbell *doorbell;
-	char name[SOURCE_NAME_SIZE];
+	_Alignas(8) char name[SOURCE_NAME_SIZE];
 	int level;
 	struct shared_u64 renew_after_ns;  /* when to look for a successor again       */
 	struct shared_u64 closed_after_ns; /* ... once the ring is closed              */

@@ -132,7 +132,7 @@ void binding_own_process(struct ring_map *map)
 }
 
 /* See I5. Where the C library was not asked to fork, nobody has told yet whose memory this is. */
-static bool is_vforked(struct ring_map *map)
+bool binding_is_vforked(struct ring_map *map)
 {
 	const uint32_t owner = load_relaxed_u32(&map->process->pid);
 
@@ -144,13 +144,18 @@ static bool is_vforked(struct ring_map *map)
 static void fill_line(const struct ring_map *map, struct producer_line *line)
 {
 	struct process_state *process = map->process;
+	struct {
+		uint32_t pid, tid;
+		uint64_t start_time;
+	} who;
 
 	if (process->start_time == 0)
 		process->start_time = read_start_time(map->sys);
-	line->pid = map->sys->getpid();
-	line->tid = map->sys->gettid();
-	line->start_time = process->start_time;
-	memcpy(line->name, map->name, sizeof(line->name));
+	who.pid = map->sys->getpid();
+	who.tid = map->sys->gettid();
+	who.start_time = process->start_time;
+	store_words(&line->pid, &who, sizeof(who) / 8);
+	store_words(line->name, map->name, sizeof(line->name) / 8);
 	store_release_u32(&line->ended, 0); /* MO ended:A -> ended:B */
 }
 
@@ -212,6 +217,7 @@ static bool slot_take(const struct ring_map *map, struct binding *binding, uint3
 		slot_being_taken = outer;
 		return false;
 	}
+	store_relaxed_u32(&binding->was_used, 1);
 	if (holder != 0 && binding->map) {
 		producer_settle(binding);
 		remember_position(binding);
@@ -221,21 +227,15 @@ static bool slot_take(const struct ring_map *map, struct binding *binding, uint3
 	return true;
 }
 
-/* Slots are taken from the first on: behind one that nobody has ever had there are no others. */
-static bool slot_was_used(const struct binding *binding)
-{
-	return load_seq_cst_u32(&binding->tid) != 0 || binding->map; /* MO slot:B <- slot:A */
-}
-
 /* One with a lane that its thread has left, or one without. */
 static struct binding *slot_find(struct ring_map *map, uint32_t tid, bool want_lane)
 {
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		struct binding *binding = &map->process->bindings[i];
 
-		if (want_lane && !slot_was_used(binding))
+		if (want_lane && !binding_was_used(binding))
 			break;
-		if (want_lane != (binding->base != NULL))
+		if (want_lane != (load_relaxed_u32(&binding->has_lane) != 0))
 			continue;
 		if (slot_take(map, binding, tid))
 			return binding;
@@ -342,7 +342,7 @@ static int own_lane_enter(struct binding *binding)
 	ring_sweep(&binding->lane, frontier);
 	read_drops(binding->line, binding->drops_before);
 	memcpy(binding->told, binding->drops_before, sizeof(binding->told));
-	memcpy(binding->line->drops_before, binding->drops_before, sizeof(binding->drops_before));
+	store_words(binding->line->drops_before, binding->drops_before, LOSS_REASONS);
 	store_relaxed(&binding->line->records_before,
 		      load_relaxed(&binding->status->records_released) + data);
 	fill_line(binding->map, binding->line);
@@ -354,6 +354,12 @@ static int own_lane_enter(struct binding *binding)
 	binding->is_source_told = false;
 	remember_failures(binding->map, binding->lane_no);
 	return 0;
+}
+
+static void drop_lane(const struct ring_map *map, struct binding *binding)
+{
+	store_relaxed_u32(&binding->has_lane, 0);
+	unmap_held(map, &binding->base, &binding->fd, map->segment.geometry.lane_stride);
 }
 
 static int own_lane_map(struct binding *binding, int fd, uint32_t lane_no)
@@ -369,6 +375,7 @@ static int own_lane_map(struct binding *binding, int fd, uint32_t lane_no)
 		r = map_held(map, fd, offset, geometry->lane_stride, &binding->base);
 	if (r < 0)
 		return r;
+	store_relaxed_u32(&binding->has_lane, 1);
 	lane_at(map, binding->base, &binding->lane);
 	binding->lane_no = lane_no;
 	binding->owner = 0;
@@ -401,7 +408,7 @@ static int own_lane_take(struct binding *binding, int fd, uint32_t lane_no)
 	if (r != -EAGAIN)
 		r = own_lane_enter(binding);
 	if (r < 0)
-		unmap_held(map, &binding->base, &binding->fd, map->segment.geometry.lane_stride);
+		drop_lane(map, binding);
 	return r;
 }
 
@@ -496,7 +503,7 @@ static int holder_map(const struct ring_map *map, int fd, struct shared_holder *
 	return 0;
 }
 
-static int holder_try(const struct ring_map *map, struct shared_holder *holder)
+static int holder_take(const struct ring_map *map, struct shared_holder *holder)
 {
 	int fd, owner;
 	int r = segment_reopen(&map->segment, O_RDWR, &fd);
@@ -523,14 +530,6 @@ static int holder_try(const struct ring_map *map, struct shared_holder *holder)
 	if (r < 0)
 		holder_unmap(map, holder);
 	return r;
-}
-
-/* What the system refuses us (memory, descriptors) is no lane for now: dropped and counted. */
-static int holder_take(const struct ring_map *map, struct shared_holder *holder)
-{
-	const int r = holder_try(map, holder);
-
-	return r == 0 || r == -ESHUTDOWN || r == -ENOBUFS ? r : -EAGAIN;
 }
 
 /* One of several threads that took an id at once shows his; the others give theirs back. */
@@ -563,7 +562,7 @@ static int holder_get(struct ring_map *map, struct shared_holder **ret)
 	if (holder_is_shown(shown))
 		return 0;
 	r = holder_take(map, &mine);
-	if (r < 0) /* no memory, say, or words that make no sense: nothing is to be had */
+	if (r < 0) /* memory, descriptors, words that make no sense: no lane for now, counted */
 		return r == -ESHUTDOWN || r == -ENOBUFS ? r : -EAGAIN;
 	if (holder_show(shown, &mine)) {
 		remember_failures(map, 0);
@@ -637,7 +636,7 @@ static int adopt_pooled(struct ring_map *map, uint32_t tid, struct binding **ret
 		*ret = binding;
 		return 0;
 	}
-	unmap_held(map, &binding->base, &binding->fd, map->segment.geometry.lane_stride);
+	drop_lane(map, binding);
 	slot_free(binding);
 	return -EAGAIN;
 }
@@ -650,7 +649,7 @@ static int bind_fresh(struct ring_map *map, uint32_t tid, struct binding **ret)
 	if (!binding)
 		return -EAGAIN;
 	if (binding->base) /* its thread ended after we had looked for pooled lanes */
-		unmap_held(map, &binding->base, &binding->fd, map->segment.geometry.lane_stride);
+		drop_lane(map, binding);
 	binding_init(binding, map);
 	r = bind_own(binding);
 	if (r == -EAGAIN)
@@ -669,7 +668,7 @@ static int bind_any(struct ring_map *map, struct binding **ret)
 	const uint32_t tid = map->sys->gettid();
 	int r;
 
-	if (is_vforked(map))
+	if (binding_is_vforked(map))
 		return -EAGAIN;
 	binding_open_begin();
 	r = adopt_pooled(map, tid, ret);
@@ -775,9 +774,10 @@ static size_t count_pooled(const struct process_state *process)
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		const struct binding *binding = &process->bindings[i];
 
-		if (!slot_was_used(binding))
+		if (!binding_was_used(binding))
 			break;
-		pooled += load_relaxed_u32(&binding->tid) == 0 && binding->base;
+		pooled += load_relaxed_u32(&binding->tid) == 0 &&
+			  load_relaxed_u32(&binding->has_lane);
 	}
 	return pooled;
 }
@@ -791,7 +791,7 @@ static void end_own_lane(struct binding *binding)
 		store_release_u32(&binding->line->ended, 1); /* MO ended:A -> ended:B */
 		return;
 	}
-	unmap_held(map, &binding->base, &binding->fd, map->segment.geometry.lane_stride);
+	drop_lane(map, binding);
 }
 
 void binding_end(struct binding *binding)
@@ -856,7 +856,7 @@ int binding_prebind(uintptr_t token, unsigned count)
 	if (!map)
 		return -EBADF;
 	binding_open_begin();
-	r = is_vforked(map) ? -EAGAIN : holder_get(map, &holder);
+	r = binding_is_vforked(map) ? -EAGAIN : holder_get(map, &holder);
 	for (unsigned i = 0; r == 0 && i < count && i < map->segment.geometry.lanes - 1; i++) {
 		r = bind_fresh(map, map->sys->gettid(), &binding);
 		if (r == 0 && binding->base)
@@ -876,7 +876,7 @@ static bool is_left(const struct ring_map *map, const struct binding *binding, u
 {
 	const uint32_t holder = load_acquire_u32(&binding->tid); /* MO slot:B <- slot:A */
 
-	return holder == 0 ? binding->base != NULL
+	return holder == 0 ? load_relaxed_u32(&binding->has_lane) != 0
 			   : holder != tid && !map->sys->thread_alive(holder);
 }
 
@@ -884,17 +884,17 @@ void binding_close_all(struct ring_map *map)
 {
 	struct binding *const outer = slot_being_taken;
 	const uint32_t tid = map->sys->gettid();
-	const bool may_take = !is_vforked(map);
+	const bool may_take = !binding_is_vforked(map);
 
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		struct binding *binding = &map->process->bindings[i];
 
-		if (!slot_was_used(binding))
+		if (!binding_was_used(binding))
 			break;
 		store_seq_cst(&binding->token, 0); /* MO token:A -> token:B */
 		if (!may_take || !is_left(map, binding, tid) || !slot_take(map, binding, tid))
 			continue;
-		unmap_held(map, &binding->base, &binding->fd, map->segment.geometry.lane_stride);
+		drop_lane(map, binding);
 		slot_free(binding);
 	}
 	slot_being_taken = outer;
@@ -907,9 +907,9 @@ void binding_unmap_all(struct ring_map *map)
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
 		struct binding *binding = &process->bindings[i];
 
-		if (!slot_was_used(binding))
+		if (!binding_was_used(binding))
 			break;
-		unmap_held(map, &binding->base, &binding->fd, map->segment.geometry.lane_stride);
+		drop_lane(map, binding);
 		if (binding->claim.memory)
 			(void)map->sys->unmap(binding->claim.memory, binding->record_max);
 		binding->claim.memory = NULL;

@@ -52,7 +52,9 @@ struct binding {
 	struct lane lane;
 	uint64_t limit; /* own lane: no look needed up to here; 0 in lane 0               */
 	/* The rest. */
-	struct shared_u32 tid; /* 0 = free slot; see I4                                   */
+	struct shared_u32 tid;      /* 0 = free slot; see I4                              */
+	struct shared_u32 was_used; /* 1: since the process began, or was forked          */
+	struct shared_u32 has_lane; /* 1: `base` is an own lane's; for other threads      */
 	uint32_t lane_no;
 	uint32_t owner; /* lane 0: the handle's owner id                           */
 	bool is_source_told;
@@ -70,6 +72,13 @@ struct binding {
 	uint64_t told[LOSS_REASONS];         /* own lane: drops that GAPs have told       */
 	struct open_claim claim;
 };
+
+/* Slots are taken from the first on: behind one that nobody has ever had there are no others. */
+static inline bool binding_was_used(const struct binding *binding)
+{
+	return load_seq_cst_u32(&binding->tid) != 0 || /* MO slot:B <- slot:A */
+	       load_relaxed_u32(&binding->was_used);
+}
 
 enum holder_state { HOLDER_NONE = 0, HOLDER_FILLING = 1, HOLDER_SHOWN = 2 };
 
@@ -130,6 +139,9 @@ bool binding_was_left(uintptr_t token);
 /* Let go of the calling thread's binding that can no longer be used (detached, closed,
  * quarantined). False: its claim is open, it stays until that is committed or aborted. */
 bool binding_drop_stale(uintptr_t token);
+
+/* Is the caller in a vforked child, in the place of a thread of its parent? See I5. */
+bool binding_is_vforked(struct ring_map *map);
 
 /* Whose threads these are; told at attach and in a forked child, while nobody else can bind. */
 void binding_own_process(struct ring_map *map);

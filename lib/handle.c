@@ -157,10 +157,10 @@ static void count_bindings(const struct process_state *process, struct shmlog_st
 		const bool is_bound =
 			load_acquire_u32(&binding->tid) != 0; /* MO slot:B <- slot:A */
 
-		if (!is_bound && !binding->map)
-			break; /* never used, nor any behind it */
+		if (!binding_was_used(binding))
+			break;
 		stats->threads += is_bound;
-		stats->lanes += binding->base != NULL;
+		stats->lanes += load_relaxed_u32(&binding->has_lane);
 	}
 }
 

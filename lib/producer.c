@@ -15,7 +15,6 @@
 #include "producer.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -414,9 +413,8 @@ static bool may_be_anothers(const void *argument)
 	const struct binding *bindings = left->map->process->bindings;
 
 	for (size_t i = 0; i < BINDINGS_MAX; i++) {
-		if (load_acquire_u32(&bindings[i].tid) == 0 && /* MO slot:B <- slot:A */
-		    !bindings[i].map)
-			break;              /* never used, nor any behind it */
+		if (!binding_was_used(&bindings[i]))
+			break;
 		if (&bindings[i] != left && /* MO intent:B <- intent:A */
 		    load_acquire(&bindings[i].intent) == left->left)
 			return true;
@@ -447,16 +445,20 @@ static int leave_shared(struct binding *binding)
 	return 0;
 }
 
+/* A fellow who is between saying and claiming needs to run once: about 20 ms. Where he does not,
+ * nobody knows of the claim any more, if there is one: lane 0 waits for the process to end. */
+enum { SETTLE_TRIES = 1000 };
+
 void producer_settle(struct binding *binding)
 {
 	if (is_own(binding))
 		return;
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < SETTLE_TRIES; i++) {
 		if (binding->busy)
 			(void)leave_shared(binding);
 		if (!binding->busy && settle_left(binding))
 			break;
-		(void)sched_yield();
+		(void)binding->map->sys->sleep(INT64_C(20) * NS_PER_US);
 	}
 	store_release(&binding->intent, 0); /* MO intent:A -> intent:B */
 }
@@ -520,8 +522,9 @@ static int check_busy(struct binding *binding, uintptr_t frame)
 	return -EAGAIN;
 }
 
-/* What no waiting cures; counted here. -ERESTART: the lane is set aside, bind again. */
-static int check_push(struct binding *binding, size_t size, uintptr_t frame)
+/* May this be pushed at all? -ERESTART: the lane is set aside, bind again. -EAGAIN: a push that was
+ * left cannot be settled yet. -EMSGSIZE, which no waiting cures, is counted here. */
+static int check_push(struct binding *binding, size_t size, uintptr_t frame, bool count)
 {
 	const int r = binding->busy ? recover_left_push(binding, frame) : 0;
 
@@ -529,10 +532,10 @@ static int check_push(struct binding *binding, size_t size, uintptr_t frame)
 		(void)binding_drop_stale(load_relaxed(&binding->token));
 		return -ERESTART;
 	}
-	if (r < 0) {
+	if (r < 0 && count)
 		producer_drop(binding, r == -EBUSY ? LOSS_BUSY : LOSS_CORRUPT);
+	if (r < 0)
 		return -EAGAIN;
-	}
 	if (binding->left != 0)
 		(void)settle_left(binding);
 	if (size > binding->record_max) {
@@ -564,7 +567,7 @@ static int attempt_bound(uintptr_t token, struct binding *binding, const struct 
 	if (r == 0 && (control & CONTROL_CLOSED))
 		r = move_on(token, binding);
 	if (r == 0)
-		r = check_push(binding, push->size, push->frame);
+		r = check_push(binding, push->size, push->frame, count);
 	if (r < 0)
 		return r;
 	r = push_marked(binding, push);
@@ -835,7 +838,7 @@ static int claim_bound(uintptr_t token, struct binding *binding,
 	if (r == 0 && binding->claim.open)
 		r = -EBUSY;
 	if (r == 0)
-		r = check_push(binding, request->size, request->frame);
+		r = check_push(binding, request->size, request->frame, true);
 	if (r < 0)
 		return r;
 	r = claim_marked(binding, request);

@@ -377,6 +377,7 @@ static int validate(struct segment *segment, int flags)
 	const struct sys *sys = segment->sys;
 	struct ring_header header = { 0 };
 	struct stat status;
+	ssize_t got;
 	int r = sys->fstat(segment->fd, &status);
 
 	if (r < 0)
@@ -390,7 +391,11 @@ static int validate(struct segment *segment, int flags)
 				  "ring \"%s\": it belongs to user %u, who is not trusted; let "
 				  "root or the same user create it, or share it by group",
 				  segment->name, (unsigned)status.st_uid);
-	if (sys->pread(segment->fd, &header, sizeof(header), 0) != sizeof(header))
+	got = sys_read_fully(sys, segment->fd, &header, sizeof(header), 0);
+	if (got < 0)
+		return reason_set((int)got, "ring \"%s\": cannot read it: %s", segment->name,
+				  strerror((int)-got));
+	if (got != sizeof(header))
 		header.magic = 0;
 	segment->device = status.st_dev;
 	segment->inode = status.st_ino;
@@ -403,13 +408,17 @@ int segment_check(const struct segment *segment)
 	struct ring_header header = { 0 };
 	struct geometry theirs;
 	struct stat status;
+	ssize_t got;
 	const int r = segment->sys->fstat(segment->fd, &status);
 
 	if (r < 0)
 		return r;
 	if ((uint64_t)status.st_size < ours->size)
 		return -ESTALE;
-	if (segment->sys->pread(segment->fd, &header, sizeof(header), 0) != sizeof(header))
+	got = sys_read_fully(segment->sys, segment->fd, &header, sizeof(header), 0);
+	if (got < 0)
+		return (int)got;
+	if (got != sizeof(header))
 		return -ESTALE;
 	if (header.magic == 0 && header.segment_id == 0)
 		return -ESTALE;

@@ -88,7 +88,7 @@ static int push_waiting(uintptr_t token, const struct push *push, int64_t deadli
 	struct binding *binding;
 	int r = producer_attempt(token, push, false, &binding);
 
-	if (r == -EAGAIN && binding && binding->busy)
+	if (r == -EAGAIN && binding && producer_is_busy(binding, push->frame))
 		return r; /* inside another push, and counted: waiting would wait for itself */
 	while (r == -EAGAIN && !has_passed(&sys_real, deadline_ns)) {
 		if (binding)
@@ -231,8 +231,8 @@ static void collect_positions(const struct process_state *process, uint64_t posi
 		const bool is_bound =
 			load_acquire_u32(&binding->tid) != 0; /* MO slot:B <- slot:A */
 
-		if (!is_bound && !binding->map)
-			break; /* never used, nor any behind it */
+		if (!binding_was_used(binding))
+			break;
 		if (!is_bound || load_acquire(&binding->token) == 0) /* MO token:B <- token:A */
 			continue;
 		positions[binding->lane_no] =

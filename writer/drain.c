@@ -377,11 +377,11 @@ static bool is_silent(const struct drain *drain, const struct drain_slot *slot)
 
 static void read_holder(const struct producer_line *line, struct source_payload *ret)
 {
-	*ret = (struct source_payload){ .pid = line->pid,
-					.tid = line->tid,
-					.start_time = line->start_time };
-	memcpy(ret->drops, line->drops_before, sizeof(ret->drops));
-	memcpy(ret->name, line->name, sizeof(ret->name) - 1);
+	*ret = (struct source_payload){ 0 };
+	load_words(&ret->pid, &line->pid, 2); /* and tid, start_time */
+	load_words(ret->drops, line->drops_before, LOSS_REASONS);
+	load_words(ret->name, line->name, sizeof(ret->name) / 8);
+	ret->name[sizeof(ret->name) - 1] = '\0';
 }
 
 static bool is_named(const struct drain_slot *slot, const struct source_payload *holder)

@@ -46,6 +46,7 @@ struct pin {
 	void *shown; /* inside a whole; NULL = free */
 	void *pin;
 	size_t size;
+	pthread_t thread; /* that mapped it */
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -87,7 +88,7 @@ static void *show(void *pinned, size_t size, char *shown)
 	for (unsigned i = 0; i < PINS_MAX; i++) {
 		if (pins[i].shown)
 			continue;
-		pins[i] = (struct pin){ shown, pinned, size };
+		pins[i] = (struct pin){ shown, pinned, size, pthread_self() };
 		return shown;
 	}
 	broken("too many mappings");
@@ -107,17 +108,33 @@ void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_
 	return mapped;
 }
 
+/* Threads that take an owner id at once map the same pages, and pin a lock of their own each: who
+ * gives his back unmaps what he has mapped. */
+static struct pin *pin_of(const void *shown, size_t size)
+{
+	struct pin *found = NULL;
+
+	for (unsigned i = 0; i < PINS_MAX; i++) {
+		if (pins[i].shown != shown || pins[i].size != size)
+			continue;
+		found = &pins[i];
+		if (pthread_equal(found->thread, pthread_self()))
+			break;
+	}
+	return found;
+}
+
 int __wrap_munmap(void *at, size_t size)
 {
+	struct pin *pin;
 	void *mapped = at;
 
 	__tsan_release(&locks);
 	pthread_mutex_lock(&mutex);
-	for (unsigned i = 0; i < PINS_MAX && mapped == at; i++) {
-		if (pins[i].shown != at || pins[i].size != size)
-			continue;
-		mapped = pins[i].pin;
-		pins[i].shown = NULL;
+	pin = pin_of(at, size);
+	if (pin) {
+		mapped = pin->pin;
+		pin->shown = NULL;
 	}
 	pthread_mutex_unlock(&mutex);
 	return __real_munmap(mapped, size);

@@ -67,12 +67,14 @@ static void expect_lane(struct content *content, uint32_t lane_no)
 	const uint8_t *lane = image.base + geometry_lane_offset(&image.geometry, lane_no);
 	const uint64_t *words = (const void *)(lane + image.geometry.words_offset);
 	const uint64_t most = (16 + (uint64_t)image.geometry.record_max + 63) / 64;
-	uint64_t at = load_relaxed(&image_status(lane_no)->released);
+	const uint64_t released = load_relaxed(&image_status(lane_no)->released);
+	uint64_t at = released;
 
 	content->is_unknown |= at > INT64_MAX;
 	if (load_relaxed_u32(&image_status(lane_no)->quarantine) != 0)
 		return;
-	for (uint32_t steps = 0; steps < IMAGE_BLOCKS; steps++) {
+	while (at - released <
+	       IMAGE_BLOCKS) { /* no more than a lane holds, whatever its words say */
 		const uint64_t index = at % IMAGE_BLOCKS;
 		const uint64_t word = words[index];
 		const uint64_t lap = (at / IMAGE_BLOCKS + 1) % (UINT64_C(1) << 40);

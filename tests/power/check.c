@@ -88,7 +88,7 @@ static uint64_t hash_tree(const char *path, uint64_t hash)
 	return hash;
 }
 
-static void tell_errors(const struct recording *recording)
+void tell_errors(const struct recording *recording)
 {
 	char line[512];
 	FILE *file = fopen(recording->errors, "r");

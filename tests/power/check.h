@@ -40,4 +40,7 @@ void check_surviving_ring(const struct recording *recording, const struct image 
 			  const struct snapshot *snapshot, unsigned what, uint64_t *seed,
 			  struct figures *figures);
 
+/* What writers and tools of the recording have said, to standard error. */
+void tell_errors(const struct recording *recording);
+
 #endif

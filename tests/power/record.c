@@ -2,6 +2,7 @@
  * record.c - producers and writers over the traced disk. See record.h.
  */
 #include "record.h"
+#include "check.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -249,8 +250,10 @@ static void writer_ended(struct run *run, int status)
 	run->ends++;
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
 		trace_writer_died(run->recording->trace);
-	else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+	else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		violated("a writer ended with wait status %d", status);
+		tell_errors(run->recording);
+	}
 	if (!run->is_last || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
 		begin_writer(run);
 }

@@ -118,6 +118,10 @@ static int take_spot(struct feed *feed, struct feed_file *file, const struct spo
 	}
 	if (r < 0)
 		return r == -ENODATA ? -ENOENT : r;
+	if (reader_page_header(page)->page_no != spot->page_no) {
+		reader_page_put(page); /* an index that does not tell the truth */
+		return -EBADMSG;
+	}
 	reader_page_put(file->first);
 	file->first = NULL;
 	*ret = page;

@@ -138,10 +138,14 @@ bool bus_was_hit(const void *base)
 const struct sys *bus_guard(void)
 {
 	struct sigaction action = { .sa_flags = SA_SIGINFO | SA_RESTART };
+	sigset_t bus;
 
 	action.sa_sigaction = on_bus_error;
 	(void)sigemptyset(&action.sa_mask);
 	(void)sigaction(SIGBUS, &action, NULL);
+	(void)sigemptyset(&bus);
+	(void)sigaddset(&bus, SIGBUS);
+	(void)sigprocmask(SIG_UNBLOCK, &bus, NULL); /* whoever started us may have blocked it */
 	guarded = sys_real;
 	guarded.map = guarded_map;
 	guarded.unmap = guarded_unmap;

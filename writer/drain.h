@@ -96,6 +96,7 @@ struct drain {
 	uint64_t total_records;
 	uint64_t total_lost;
 	uint64_t lost_on_disk; /* by the last page restored                                  */
+	uint64_t seen_on_disk;
 	uint64_t total_abandoned;
 };
 

@@ -74,11 +74,13 @@ static void append_unwritten(struct page_builder *page, const struct drain *drai
 			     const struct drain_lane *lane)
 {
 	const struct gap_payload gap = { .lost = { [LOSS_UNWRITTEN] = lane->unwritten } };
+	const bool has_stamps = drain->segment.geometry.clock != RING_CLOCK_NONE;
 	const struct record_header header = {
 		.length = sizeof(gap),
 		.source = slot_source_no(lane->slot.lane ? &lane->slot : &drain->owners[0]),
 		.kind = RECORD_GAP,
-		.ticks = clock_writer_stamp(drain->segment.geometry.clock),
+		.ticks = has_stamps ? drain->seen_on_disk
+				    : 0, /* before all that is still in the ring */
 	};
 
 	if (lane->unwritten)

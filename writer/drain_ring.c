@@ -387,13 +387,24 @@ static void repair_lane(struct drain *drain, struct drain_lane *lane)
 	announce(drain, lane);
 }
 
+/* Not to know is no: a ring without a name must stay closed. */
+static bool is_named(const struct drain *drain)
+{
+	int fd;
+
+	if (segment_reopen(&drain->segment, O_RDONLY, &fd) < 0)
+		return false;
+	(void)drain->sys->close(fd);
+	return true;
+}
+
 /* Who removes a ring closes it and then unlinks it at once: two looks are a second apart. */
 static bool open_again(struct drain *drain)
 {
 	const uint32_t control = load_acquire_u32(
 		&view_header(&drain->view)->control); /* MO control:B <- control:A */
 
-	if (!(control & CONTROL_CLOSED) || drain_is_unlinked(drain)) {
+	if (!(control & CONTROL_CLOSED) || !is_named(drain)) {
 		drain->closed_looks = 0;
 		return false;
 	}
@@ -558,6 +569,7 @@ void drain_restore_page(struct drain *drain, const void *page)
 			keep_marked(drain, (const void *)entry);
 	}
 	drain->lost_on_disk = header->total_lost;
+	drain->seen_on_disk = header->seen;
 	drain->total_records = max_u64(drain->total_records, header->total_records);
 	drain->total_abandoned = max_u64(drain->total_abandoned, header->total_abandoned);
 }

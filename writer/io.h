@@ -5,7 +5,7 @@
  * data syncs, and reaps results in any order; every submission comes back exactly once. Errors
  * that mean "again" (short write, EINTR, EAGAIN) are resubmitted inside and never come back.
  *
- *     result      meaning for the page, decided by writer.c
+ *     result      meaning for the page, decided by pages.c
  *     0           complete, with its full length
  *     -ENOSPC     no room, also -EDQUOT: keep it, submit the same bytes at the same offset later
  *     -EFBIG      the file may not grow so far: roll

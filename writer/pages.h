@@ -21,7 +21,8 @@
  *     until a sync that began after it has succeeded: if that fails, it goes to the next file.
  * I7. A file behind one that was given up is durable before the next begins: pages that landed in
  *     the one given up are void by its number alone. If the power fails and it is gone, they count,
- *     and nothing may be on disk that holds their records once more.
+ *     and nothing may be on disk that holds their records once more. (Where that sync fails, too,
+ *     and the power then, they can be there twice.)
  * I8. A file is left only when no sync of it is under way. io_uring hands a sync to a worker, which
  *     looks the descriptor up when it gets to it: closed by then, it would be no file's, or
  *     another's.

@@ -374,6 +374,8 @@ static bool is_lost_beginning(const struct recovering *recovering, size_t i)
 {
 	const uint64_t next = next_first_page(recovering, i);
 
+	if (recovering->found[i].name.file_no != 1)
+		return false; /* perhaps one that was given up, with all before it deleted */
 	for (size_t k = 0; k < i; k++)
 		if (recovering->found[k].has_begun ||
 		    recovering->found[k].name.state != LOGFILE_OPEN)

@@ -588,12 +588,12 @@ int roll_remove(struct roll *roll, struct wfile *file)
 		return 0;
 	assert(file->pages == 0);
 	name_of(name, file->place, LOGFILE_OPEN);
+	roll_drop(roll, file);
 	error = roll->sys->unlinkat(roll->dir, name, 0);
 	if (error && error != -ENOENT)
 		return failed(roll, file->place, "remove", error);
 	POINT(file_removed);
 	logdir_volume_name(name, file->place.volume_no);
 	(void)roll->sys->unlinkat(roll->dir, name, AT_REMOVEDIR);
-	roll_drop(roll, file);
 	return 0;
 }

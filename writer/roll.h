@@ -9,8 +9,8 @@
  * 1. A wfile belongs to one thread at a time: the drain's, or the janitor's from the submission of
  * a job to its result. Slots are taken and given back by the drain's thread only.
  * 2. While wfile->fd is open, its open file description holds the fence: an exclusive lock on the
- *    whole file. Only a sync that is under way duplicates it, so the lock falls when the
- *    last write is gone.
+ *    whole file. Nothing else duplicates it, so the lock falls when the last write is
+ *    gone.
  * 3. All steps can be repeated after a kill between any two of them.
  * 4. A file always has room for its SEAL page: roll_fits() keeps it.
  */

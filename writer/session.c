@@ -121,7 +121,7 @@ static int tell_log_gone(const char *path)
 	return 0;
 }
 
-/* --adopt: settle the other log first, so that the ring knows what is in it. */
+/* --adopt: settle the other log, so that the ring knows what is in it. */
 static int adopt(struct writer *writer)
 {
 	const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
@@ -145,14 +145,15 @@ static int adopt(struct writer *writer)
 	return r;
 }
 
-static int check_log(struct writer *writer, uint64_t log_id, const char *path)
+/* 0: it is; 1: it is not, and the other is to be adopted; -EXDEV. */
+static int check_log(const struct writer *writer, uint64_t log_id, const char *path)
 {
 	char other[WRITER_PATH_SIZE];
 
 	if (!is_foreign(writer, log_id, path))
 		return 0;
 	if (writer->config->adopt)
-		return adopt(writer);
+		return 1;
 	shown_path(writer, other);
 	return reason_set(
 		-EXDEV,
@@ -188,8 +189,8 @@ static void tell_recovery(const struct recovery *recovery)
 
 static int recover(struct writer *writer, const char *path, struct recovery *recovery)
 {
+	bool continues, is_adopting;
 	uint64_t log_id;
-	bool continues;
 	int r = recover_log_id(writer->sys, writer->dir, &log_id);
 
 	if (r < 0)
@@ -197,7 +198,12 @@ static int recover(struct writer *writer, const char *path, struct recovery *rec
 	r = check_log(writer, log_id, path);
 	if (r < 0)
 		return r;
+	is_adopting = r > 0;
 	r = recover_log(&writer->roll, writer->ring, recovery);
+	/* After our own: the ring was drained into it later, so what it says of the sources holds.
+	 */
+	if (r == 0 && is_adopting)
+		r = adopt(writer);
 	if (r < 0)
 		return r;
 	if (recovery->log_id == 0)

@@ -239,13 +239,18 @@ static void apply_snapshot(struct writer *writer)
 	set_durable(writer);
 }
 
+static bool may_sync(const struct writer *writer)
+{
+	return !writer->is_sync_in_flight && !writer->is_snapshot_held &&
+	       !writer->pages.is_poisoned;
+}
+
 /* What is complete now is durable when this sync is, and the files before are sealed. */
 static void begin_sync(struct writer *writer)
 {
 	struct pages *pages = &writer->pages;
 
-	if (writer->is_sync_in_flight || writer->is_snapshot_held || pages->is_poisoned ||
-	    !is_sync_due(writer))
+	if (!may_sync(writer) || !is_sync_due(writer))
 		return;
 	if (!is_anything_unsynced(writer) && !pages_await_sync(pages) && !writer->is_sync_wanted)
 		return;
@@ -384,7 +389,7 @@ static void open_successor(struct writer *writer)
 	writer->drain_request = (struct request){ 0 };
 	writer->sync_request = (struct request){ 0 };
 	writer->rotate_request = (struct request){ 0 };
-	say_of_ring(writer, "the ring's name was removed: made a new ring, draining both");
+	say("the ring's name was removed: made a new ring, draining both");
 }
 
 /* A removed ring goes when nobody can store into it and nothing is left of it. */
@@ -471,9 +476,14 @@ static void remove_lost(struct writer *writer)
 /* Whoever may write to the segment may have written over what others read there of us. */
 static void repair(struct writer *writer, struct drain *ring)
 {
-	ring->writer->pid = writer->sys->getpid();
-	ring->writer->pending_log_id = writer->pages.log_id;
-	write_log_path(writer, ring->writer);
+	struct writer_status *status = ring->writer;
+
+	status->pid = writer->sys->getpid();
+	/* Only what differs: half written, a path would lead the next writer astray. */
+	if (strncmp(status->log_path, writer->roll.path, sizeof(status->log_path) - 1) != 0)
+		write_log_path(writer, status);
+	if (status->pending_log_id != writer->pages.log_id)
+		status->pending_log_id = writer->pages.log_id;
 	if (drain_repair(ring))
 		say_of_ring(writer, "the ring was closed, but not removed: opened it again");
 }
@@ -586,10 +596,10 @@ static int64_t wake_time(const struct writer *writer)
 
 	if (writer->config->mode == MODE_LOOP || pages->filling_since)
 		until = earlier(until, writer->next_flush);
-	if (writer->config->sync == SYNC_INTERVAL &&
+	if (writer->config->sync == SYNC_INTERVAL && may_sync(writer) &&
 	    (is_anything_unsynced(writer) || pages_await_sync(pages)))
 		until = earlier(until, writer->next_sync);
-	if (pages->retry_at)
+	if (pages->retry_at && pages->order_count > 0)
 		until = earlier(until, pages->retry_at);
 	return until;
 }

@@ -27,3 +27,25 @@ start_writer "$RING" "$WORK/three"
 stop_writer
 published s "$WORK/three" >"$WORK/out"
 same "$WORK/a" "$WORK/out"
+
+# Back into an earlier log: what the ring was drained into later says who pushes, not the old one.
+shmlog-ctl create "$RING.c" --lanes 2 # one own lane: both have it, one after the other
+echo in-one | shmlog-push -r "$RING.c" --name first
+start_writer "$RING.c" "$WORK/four"
+stop_writer
+mkfifo "$WORK/lines"
+shmlog-push -r "$RING.c" --name second <"$WORK/lines" &
+exec 4>"$WORK/lines"
+start_writer "$RING.c" "$WORK/five"
+echo in-two >&4
+is_written() {
+	[[ $(published second "$1") == "$2" ]]
+}
+wait_until 10 is_written "$WORK/five" in-two
+kill_writer
+start_writer "$RING.c" "$WORK/four" --adopt
+echo in-one-again >&4
+wait_until 10 is_written "$WORK/four" in-one-again
+exec 4>&-
+stop_writer
+equal "$(published first "$WORK/four")" in-one "the first one's records"

@@ -737,6 +737,24 @@ Test(roll, a_file_made_ahead_is_removed_with_its_empty_volume, .init = set_up, .
 	cr_assert(fstatat(bench.dir, "0000000001", &about, 0) == -1 && errno == ENOENT);
 }
 
+static int refused_unlinkat(int dir, const char *path, int flags)
+{
+	(void)dir;
+	(void)path;
+	(void)flags;
+	return -EROFS;
+}
+
+Test(roll, a_file_made_ahead_that_cannot_be_removed_is_left, .init = set_up, .fini = tear_down)
+{
+	struct wfile *file = made(first_place, MIB);
+
+	bench.sys.unlinkat = refused_unlinkat;
+	cr_assert(roll_remove(&bench.roll, file) == -EROFS);
+	roll_give(file); /* its slot is free again */
+	cr_assert(present(first_place, LOGFILE_OPEN));
+}
+
 Test(roll, a_volume_with_other_files_stays, .init = set_up, .fini = tear_down)
 {
 	const struct roll_place second = { .volume_no = 1, .file_no = 2 };

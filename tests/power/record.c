@@ -128,6 +128,7 @@ pid_t start_writer(const struct recording *recording, const struct config *confi
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (!freopen(recording->errors, "a", stderr))
 		_exit(126);
+	(void)setvbuf(stderr, NULL, _IONBF, 0); /* what is said is there, however this ends */
 	if (after)
 		push_after(own.ring, after);
 	r = session_run(&own, sys, open_io);
@@ -221,6 +222,7 @@ struct run {
 	unsigned producers; /* that have not ended */
 	unsigned ends;      /* of writers, so far   */
 	uint32_t stop_at;   /* a clean end of the writer is asked for at this event */
+	bool is_stopping;   /* it has been: asked twice, a writer leaves what is not written yet */
 	bool is_last;
 	int64_t deadline;
 };
@@ -228,6 +230,13 @@ struct run {
 static bool is_kill(const struct run *run)
 {
 	return run->ends % 2 == 0;
+}
+
+static void stop_writer(struct run *run)
+{
+	if (!run->is_stopping)
+		(void)kill(run->writer, SIGTERM);
+	run->is_stopping = true;
 }
 
 static void begin_writer(struct run *run)
@@ -241,6 +250,7 @@ static void begin_writer(struct run *run)
 	run->stop_at = is_more && !is_kill(run) ? until : TRACE_NEVER;
 	trace_seed(trace, random_next(&run->seed));
 	configure(run->recording, run->recording->ring, run->is_last, &config);
+	run->is_stopping = false;
 	run->writer = start_writer(run->recording, &config, &disk_sys, disk_open_io, 0);
 }
 
@@ -262,7 +272,7 @@ static void all_pushed(struct run *run)
 {
 	run->is_last = true;
 	run->recording->trace->kill_at = TRACE_NEVER;
-	(void)kill(run->writer, SIGTERM);
+	stop_writer(run);
 }
 
 static void wait_or_nap(struct run *run)
@@ -279,7 +289,7 @@ static void wait_or_nap(struct run *run)
 			all_pushed(run);
 	} else {
 		if (trace_count(run->recording->trace) >= run->stop_at)
-			(void)kill(run->writer, SIGTERM);
+			stop_writer(run);
 		nap_us(500);
 	}
 }

@@ -20,10 +20,8 @@ fence: all $(CRASH_WRITER) ## a successor waits for a killed writer's writes; ne
 	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' tests/crash-writer/fence.sh \
 		'$(abspath $(BUILD))/tests/crash-writer/fence'
 
-T ?= 60
-SEED ?=
 soak: all $(CRASH_WRITER) ## everything at once, at random; T=600 seconds, SEED=n
-	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' $(BUILD)/tests/crash-writer/soak '$(T)' '$(SEED)'
+	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' $(BUILD)/tests/crash-writer/soak '$(or $(T),60)' '$(SEED)'
 
 # What CI runs of it.
 soak-share:

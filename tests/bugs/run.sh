@@ -22,7 +22,7 @@ find_bug() {
 	command=$(sed -n 's/^Found by: make //p' "$patch")
 	[[ -n $command ]] || { echo "bugs: $name: no line \"Found by: make ...\""; return 1; }
 	copy_tree "$copy"
-	patch -s -p1 -d "$copy" <"$patch" || { echo "bugs: $name: does not apply"; return 1; }
+	patch -s -p1 --fuzz=0 -d "$copy" <"$patch" || { echo "bugs: $name: does not apply"; return 1; }
 	"$MAKE" -C "$copy" all >"$copy/log" 2>&1 || { cat "$copy/log"; return 1; }
 	# shellcheck disable=SC2086 # goals and variables
 	if "$MAKE" -C "$copy" $command >"$copy/log" 2>&1; then

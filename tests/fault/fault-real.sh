@@ -227,6 +227,7 @@ case_full_shared_memory() {
 	mkdir -p "$SMALL"
 	mount -t tmpfs -o size=3M none "$SMALL"
 	(
+		trap 'jobs -p | xargs -r kill -KILL 2>/dev/null' EXIT # its writer is its own
 		export SHMLOG_SHM_DIR=$SMALL
 		refused 73 'no room' shmlog-ctl create "$RING" --lanes 256
 		refused 73 'no room' shmlog-writer -r "$RING" -d "$WORK/log" --lanes 256

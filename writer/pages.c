@@ -293,7 +293,7 @@ static bool begin_file(struct pages *pages, struct drain *ring)
 		make_ahead(pages);
 	if (!pages->is_ahead_ready)
 		return false;
-	if (pages->is_voiding && pages->seals_done != pages->seals_submitted)
+	if (pages->is_voiding && !pages_is_sealed(pages))
 		return false; /* I7 */
 	pages->is_voiding = pages->leaves_void;
 	pages->leaves_void = false;

@@ -90,6 +90,7 @@ void page_append(struct page_builder *builder, const struct record_header *heade
 	builder->records++;
 	if (header->kind == RECORD_DATA)
 		count_data(builder, header->ticks);
+	builder->source_records += header->kind == RECORD_SOURCE;
 }
 
 void page_append_info(struct page_builder *builder, const void *info, uint32_t size)

@@ -20,6 +20,7 @@ struct page_builder {
 	uint32_t table_offset; /* where the entries begin; 0 while records are added        */
 	uint32_t records;
 	uint32_t data_records;
+	uint32_t source_records;
 	uint64_t first_ticks;
 	uint64_t last_ticks;
 };

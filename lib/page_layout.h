@@ -28,6 +28,9 @@ enum {
 	FILE_SIZE_MIN = 1024 * 1024,
 };
 
+/* All that a file's index can point to, and its SEAL page. */
+#define FILE_SIZE_MAX ((uint64_t)(FILE_PAGES_MAX + 1) * PAGE_MAX)
+
 #define PAGE_MAGIC    UINT32_C(0x504c4853) /* "SHLP" */
 #define TRAILER_MAGIC UINT32_C(0x534c4853) /* "SHLS" */
 
@@ -99,7 +102,8 @@ struct index_entry {
 	uint64_t last_ticks;
 	uint64_t page_no;
 	uint32_t offset_pages; /* offset in the file / 4096                                    */
-	uint32_t records;      /* DATA records                                                 */
+	uint16_t records;      /* DATA records                                                 */
+	uint16_t sources;      /* SOURCE records: who jumps behind the page has to read those  */
 };
 
 /* The last 16 bytes of a sealed file; part of the SEAL page, whose `used` equals its length. */
@@ -153,6 +157,8 @@ _Static_assert(128 + 416 + 256 * (16 + 152 + 32 + 80) + 511 * (16 + 152 + 80) <=
 	       "format version 1");
 /* A SEAL page holds the whole index of a file. */
 _Static_assert(128 + 48 + 8000 * 32 + 16 <= 256 * 1024, "format version 1");
+/* An index entry counts every record of a page. */
+_Static_assert(256 * 1024 / 16 <= UINT16_MAX, "format version 1");
 /* A DATA page holds the largest record with the entries that it may need. */
 _Static_assert(128 + 16 + 240 * 1024 + (16 + 152) + (16 + 64) + 32 + 80 <= 256 * 1024,
 	       "format version 1");

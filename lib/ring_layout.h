@@ -151,7 +151,10 @@ struct writer_status {
 	struct shared_u64 stalls;         /* times the disk was full                           */
 	struct shared_u64 io_errors;      /* failed writes and syncs                           */
 	struct shared_u64 stall_began_ns; /* CLOCK_BOOTTIME; 0 = not stalled              */
-	uint8_t reserved1[1880];
+	struct shared_u64 archived_files; /* compressed by this writer                    */
+	struct shared_u64 deleted_files;  /* by retention                                  */
+	struct shared_u64 deleted_bytes;
+	uint8_t reserved1[1856];
 	char log_path[WRITER_PATH_SIZE]; /* of that log: absolute, cut if longer          */
 	uint8_t reserved_latency[16384]; /* room for latency and lag histograms           */
 };

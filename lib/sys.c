@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* The value of @call, or -errno; errno keeps what it held. */
@@ -233,6 +235,92 @@ static uint32_t real_getpid(void)
 	return (uint32_t)getpid();
 }
 
+/* Descriptors on their way to their numbers lie up here, out of each other's way. */
+enum { DESCRIPTOR_FIRST = 3, DESCRIPTOR_ASIDE = 512 };
+
+static int plan_descriptors(posix_spawn_file_actions_t *actions, const int *descriptors,
+			    size_t count)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = posix_spawn_file_actions_adddup2(actions, descriptors[i],
+						     DESCRIPTOR_ASIDE + (int)i);
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = posix_spawn_file_actions_adddup2(actions, DESCRIPTOR_ASIDE + (int)i,
+						     DESCRIPTOR_FIRST + (int)i);
+	if (r == 0)
+		r = posix_spawn_file_actions_addclosefrom_np(actions,
+							     DESCRIPTOR_FIRST + (int)count);
+	return r;
+}
+
+/* Whatever the calling thread blocks or ignores, the child begins as from a shell. */
+static int plan_signals(posix_spawnattr_t *attributes)
+{
+	sigset_t none, all;
+	int r;
+
+	(void)sigemptyset(&none);
+	(void)sigfillset(&all);
+	r = posix_spawnattr_setsigmask(attributes, &none);
+	if (r == 0)
+		r = posix_spawnattr_setsigdefault(attributes, &all);
+	if (r == 0)
+		r = posix_spawnattr_setflags(attributes,
+					     POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	return r;
+}
+
+static int real_spawn(const char *program, char *const arguments[], const int *descriptors,
+		      size_t count)
+{
+	const char *path = program != NULL ? program : "/proc/self/exe";
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	pid_t pid = 0;
+	int r = posix_spawn_file_actions_init(&actions);
+
+	if (r != 0)
+		return -r;
+	r = posix_spawnattr_init(&attributes);
+	if (r == 0) {
+		r = plan_descriptors(&actions, descriptors, count);
+		if (r == 0)
+			r = plan_signals(&attributes);
+		if (r == 0)
+			r = posix_spawn(&pid, path, &actions, &attributes, arguments, environ);
+		(void)posix_spawnattr_destroy(&attributes);
+	}
+	(void)posix_spawn_file_actions_destroy(&actions);
+	return r != 0 ? -r : (int)pid;
+}
+
+static int real_wait_child(int pid, int *ret_status)
+{
+	const int kept = errno;
+	int status = 0, r;
+
+	do
+		r = (int)waitpid(pid, &status, WNOHANG);
+	while (r < 0 && errno == EINTR);
+	if (r > 0)
+		*ret_status = status;
+	r = r < 0 ? -errno : r > 0;
+	errno = kept;
+	return r;
+}
+
+static int real_kill(int pid, int signal)
+{
+	KEEP_ERRNO(int, kill(pid, signal));
+}
+
+static int real_futimens(int fd, const struct timespec times[2])
+{
+	KEEP_ERRNO(int, futimens(fd, times));
+}
+
 ssize_t sys_read_fully(const struct sys *sys, int fd, void *buffer, size_t size, uint64_t offset)
 {
 	size_t done = 0;
@@ -269,6 +357,7 @@ const struct sys sys_real = {
 	.renameat = real_renameat,
 	.fsync = real_fsync,
 	.fdatasync = real_fdatasync,
+	.futimens = real_futimens,
 	.pread = real_pread,
 	.pwrite = real_pwrite,
 	.map = real_map,
@@ -285,4 +374,7 @@ const struct sys sys_real = {
 	.thread_alive = real_thread_alive,
 	.gettid = real_gettid,
 	.getpid = real_getpid,
+	.spawn = real_spawn,
+	.wait_child = real_wait_child,
+	.kill = real_kill,
 };

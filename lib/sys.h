@@ -35,6 +35,7 @@ struct sys {
 	int (*renameat)(int from_dir, const char *from, int to_dir, const char *to);
 	int (*fsync)(int fd);
 	int (*fdatasync)(int fd);
+	int (*futimens)(int fd, const struct timespec times[2]);
 	ssize_t (*pread)(int fd, void *buffer, size_t size, off_t offset);
 	ssize_t (*pwrite)(int fd, const void *buffer, size_t size, off_t offset);
 	int (*map)(void *address, size_t size, int protection, int flags, int fd, off_t offset,
@@ -57,6 +58,13 @@ struct sys {
 	int (*thread_alive)(uint32_t tid);
 	uint32_t (*gettid)(void);
 	uint32_t (*getpid)(void);
+	/* A child process that runs @program, or @program's own path if it is NULL, with
+	 * @descriptors[i] as its descriptor 3 + i and no others but 0 to 2. The child's pid. */
+	int (*spawn)(const char *program, char *const arguments[], const int *descriptors,
+		     size_t count);
+	/* 1: the child has ended, *ret_status as of waitpid(); 0: it runs. */
+	int (*wait_child)(int pid, int *ret_status);
+	int (*kill)(int pid, int signal);
 };
 
 /* pread() until @size bytes are there: the count, fewer only at the end of the file, or -errno. */

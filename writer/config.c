@@ -28,12 +28,20 @@
 
 enum { LINE_SIZE = PATH_MAX + 64 }; /* of the file, and of what is said about it */
 
-enum heading { HEADING_WHAT = 1, HEADING_RING, HEADING_FILES, HEADING_RUN, HEADING_OTHER };
+enum heading {
+	HEADING_WHAT = 1,
+	HEADING_RING,
+	HEADING_FILES,
+	HEADING_KEEP,
+	HEADING_RUN,
+	HEADING_OTHER
+};
 
 static const char *const headings[] = {
 	[HEADING_WHAT] = "What to drain, and where to:",
 	[HEADING_RING] = "The ring, where there is none yet:",
 	[HEADING_FILES] = "The files:",
+	[HEADING_KEEP] = "What is kept:",
 	[HEADING_RUN] = "Running:",
 	[HEADING_OTHER] = "Other:",
 };
@@ -58,6 +66,12 @@ static const struct option_choice mode_choices[] = {
 	{ "loop", MODE_LOOP },
 	{ "trigger", MODE_TRIGGER },
 	{ "manual", MODE_MANUAL },
+	{ NULL, 0 },
+};
+
+static const struct option_choice on_full_choices[] = {
+	{ "stall", ON_FULL_STALL },
+	{ "delete-oldest", ON_FULL_DELETE_OLDEST },
 	{ NULL, 0 },
 };
 
@@ -119,7 +133,44 @@ static const struct option_spec table[OPTION_COUNT] = {
 		.name = "max-volume", .argument = "SIZE", .heading = HEADING_FILES,
 		.type = TYPE_SIZE, .offset = FIELD(max_volume), .standard = "4G",
 		.flags = OPTION_RELOADABLE, .min = FILE_SIZE_MIN, .max = UINT64_C(1) << 50,
-		.help = "begin a new subdirectory at this size" },
+		.help = "begin a new volume (subdirectory) at this size" },
+	[OPTION_VOLUME_AGE] = {
+		.name = "volume-age", .argument = "TIME", .heading = HEADING_FILES,
+		.type = TYPE_TIME, .offset = FIELD(volume_age_ns), .standard = "0",
+		.flags = OPTION_RELOADABLE, .max = UINT64_C(3650) * 24 * HOUR_NS,
+		.help = "begin a new volume at this age; 0: never" },
+	[OPTION_COMPRESS] = {
+		.name = "compress", .heading = HEADING_KEEP,
+		.type = TYPE_SWITCH, .offset = FIELD(compress), .standard = "yes",
+		.flags = OPTION_RELOADABLE,
+		.help = "compress the files of full volumes with LZ4, or leave them" },
+	[OPTION_MAX_TOTAL] = {
+		.name = "max-total", .argument = "SIZE", .heading = HEADING_KEEP,
+		.type = TYPE_SIZE, .offset = FIELD(max_total), .standard = "0",
+		.flags = OPTION_RELOADABLE, .max = UINT64_C(1) << 60,
+		.help = "delete the oldest files when all take more than this; 0: no limit" },
+	[OPTION_MAX_AGE] = {
+		.name = "max-age", .argument = "TIME", .heading = HEADING_KEEP,
+		.type = TYPE_TIME, .offset = FIELD(max_age_ns), .standard = "0",
+		.flags = OPTION_RELOADABLE, .max = UINT64_C(36500) * 24 * HOUR_NS,
+		.help = "delete files that were sealed longer ago than this; 0: no limit" },
+	[OPTION_MAX_FILES] = {
+		.name = "max-files", .argument = "N", .heading = HEADING_KEEP,
+		.type = TYPE_NUMBER, .offset = FIELD(max_files), .standard = "0",
+		.flags = OPTION_RELOADABLE, .max = 1000000000,
+		.help = "delete the oldest files when there are more; 0: no limit" },
+	[OPTION_MIN_FREE] = {
+		.name = "min-free", .argument = "SIZE|N%", .heading = HEADING_KEEP,
+		.type = TYPE_ROOM, .standard = "1G,5%", .flags = OPTION_RELOADABLE,
+		.max = UINT64_C(1) << 60,
+		.help = "begin no file that would leave less free on the disk; of two, the smaller "
+			"holds" },
+	[OPTION_ON_FULL] = {
+		.name = "on-full", .argument = "stall|delete-oldest", .heading = HEADING_KEEP,
+		.type = TYPE_CHOICE, .offset = FIELD(on_full), .standard = "stall",
+		.flags = OPTION_RELOADABLE, .choices = on_full_choices,
+		.help = "with the disk full and nothing left to compress: wait for room, or make "
+			"some" },
 	[OPTION_IO] = {
 		.name = "io", .argument = "auto|uring|pwrite", .heading = HEADING_RUN,
 		.type = TYPE_CHOICE, .offset = FIELD(io), .standard = "auto",
@@ -169,6 +220,14 @@ static const struct option_spec table[OPTION_COUNT] = {
 		.name = "once", .heading = HEADING_OTHER,
 		.type = TYPE_FLAG, .offset = FIELD(once), .flags = OPTION_COMMAND_ONLY,
 		.help = "drain what an existing ring holds, seal, exit" },
+	[OPTION_ARCHIVE] = {
+		.name = "archive", .heading = HEADING_OTHER,
+		.type = TYPE_FLAG, .offset = FIELD(archive), .flags = OPTION_COMMAND_ONLY,
+		.help = "compress the full volumes of DIR now, then exit; no ring is needed" },
+	[OPTION_PROGRESS] = {
+		.name = "progress", .heading = HEADING_OTHER,
+		.type = TYPE_FLAG, .offset = FIELD(progress), .flags = OPTION_COMMAND_ONLY,
+		.help = "show how far compressing is, also where standard error is no terminal" },
 	[OPTION_PRINT_CONFIG] = {
 		.name = "print-config", .heading = HEADING_OTHER,
 		.type = TYPE_FLAG, .offset = FIELD(print_config), .flags = OPTION_COMMAND_ONLY,
@@ -257,7 +316,11 @@ static void set_defaults(struct config *config)
 
 /* --- Command line ------------------------------------------------------------------------- */
 
-enum { KEY_BASE = 0x100, DOC_SIZE = 200 }; /* keys beyond characters have no short option */
+enum {
+	KEY_BASE = 0x100,
+	DOC_SIZE = 200,
+	NO_NAME_SIZE = 24
+}; /* keys beyond characters have no short option */
 
 struct command_line {
 	struct config *config;
@@ -269,10 +332,31 @@ static int key_of(enum option_id option)
 	return table[option].letter ? table[option].letter : KEY_BASE + (int)option;
 }
 
+/* Of the other word of a switch, --no-NAME. */
+static int no_key_of(enum option_id option)
+{
+	return KEY_BASE + OPTION_COUNT + (int)option;
+}
+
+static bool is_key_of(enum option_id option, int key)
+{
+	return key == key_of(option) ||
+	       (table[option].type == TYPE_SWITCH && key == no_key_of(option));
+}
+
+/* The value that an option on the command line stands for; @text: its argument. */
+static const char *value_of(enum option_id option, int key, const char *text)
+{
+	if (table[option].type != TYPE_SWITCH)
+		return text;
+	return key == no_key_of(option) ? "no" : "yes";
+}
+
 /* The table as argp wants it, headings in between. */
 struct argp_table {
-	struct argp_option rows[OPTION_COUNT + COUNT_OF(headings) + 1];
+	struct argp_option rows[2 * OPTION_COUNT + COUNT_OF(headings) + 1];
 	char docs[OPTION_COUNT][DOC_SIZE];
+	char no_names[OPTION_COUNT][NO_NAME_SIZE];
 };
 
 static void fill_row(struct argp_table *argp, struct argp_option *row, enum option_id option)
@@ -294,6 +378,21 @@ static void fill_row(struct argp_table *argp, struct argp_option *row, enum opti
 	};
 }
 
+static void fill_no_row(struct argp_table *argp, struct argp_option *row, enum option_id option)
+{
+	char *name = argp->no_names[option];
+	const int length = snprintf(name, NO_NAME_SIZE, "no-%s", table[option].name);
+
+	assert(length < NO_NAME_SIZE);
+	(void)length;
+	*row = (struct argp_option){
+		.name = name,
+		.key = no_key_of(option),
+		.flags = OPTION_ALIAS,
+		.group = table[option].heading,
+	};
+}
+
 static void fill_argp(struct argp_table *argp)
 {
 	size_t rows = 0;
@@ -307,6 +406,8 @@ static void fill_argp(struct argp_table *argp)
 				(struct argp_option){ .doc = headings[heading], .group = heading };
 		}
 		fill_row(argp, &argp->rows[rows++], (enum option_id)i);
+		if (table[i].type == TYPE_SWITCH)
+			fill_no_row(argp, &argp->rows[rows++], (enum option_id)i);
 	}
 }
 
@@ -377,9 +478,10 @@ static error_t take_option(int key, char *text, struct argp_state *state)
 	if (key == ARGP_KEY_ERROR && !line->complained)
 		complain_option(state);
 	for (int i = 0; i < OPTION_COUNT; i++) {
-		if (key != key_of((enum option_id)i))
+		if (!is_key_of((enum option_id)i, key))
 			continue;
-		if (take_value(line->config, (enum option_id)i, text, ORIGIN_COMMAND_LINE) == 0)
+		if (take_value(line->config, (enum option_id)i,
+			       value_of((enum option_id)i, key, text), ORIGIN_COMMAND_LINE) == 0)
 			return 0;
 		complain("--%s: %s", table[i].name, reason_get());
 		line->complained = true;

@@ -36,6 +36,13 @@ enum option_id {
 	OPTION_MAX_FILE,
 	OPTION_ROLL_AGE,
 	OPTION_MAX_VOLUME,
+	OPTION_VOLUME_AGE,
+	OPTION_COMPRESS,
+	OPTION_MAX_TOTAL,
+	OPTION_MAX_AGE,
+	OPTION_MAX_FILES,
+	OPTION_MIN_FREE,
+	OPTION_ON_FULL,
 	OPTION_IO,
 	OPTION_MODE,
 	OPTION_FLUSH_INTERVAL,
@@ -46,6 +53,8 @@ enum option_id {
 	OPTION_STOP_TIMEOUT,
 	OPTION_ADOPT,
 	OPTION_ONCE,
+	OPTION_ARCHIVE,
+	OPTION_PROGRESS,
 	OPTION_PRINT_CONFIG,
 	OPTION_CHECK_CONFIG,
 	OPTION_HELP,
@@ -56,6 +65,11 @@ enum option_id {
 enum config_mode { MODE_LOOP, MODE_TRIGGER, MODE_MANUAL };
 
 enum config_sync { SYNC_NONE, SYNC_PAGE, SYNC_INTERVAL };
+
+enum config_on_full { ON_FULL_STALL, ON_FULL_DELETE_OLDEST };
+
+/* config->min_free_percent where only a size is given. */
+enum { ROOM_NO_SHARE = 100 };
 
 enum config_release { RELEASE_WRITTEN, RELEASE_DURABLE };
 
@@ -74,6 +88,15 @@ struct config {
 	uint64_t max_file;
 	int64_t roll_age_ns; /* 0 = never                                                    */
 	uint64_t max_volume;
+	int64_t volume_age_ns; /* 0 = no limit                                               */
+
+	bool compress;             /* full volumes                                           */
+	uint64_t max_total;        /* bytes on disk, all files; 0 = no limit                 */
+	int64_t max_age_ns;        /* since a file was sealed; 0 = no limit                  */
+	uint32_t max_files;        /* 0 = no limit                                           */
+	uint64_t min_free;         /* bytes to leave free; UINT64_MAX: only the share counts */
+	uint32_t min_free_percent; /* of the file system; the smaller of both holds          */
+	enum config_on_full on_full;
 
 	enum io_choice io;
 	enum config_mode mode;
@@ -87,6 +110,8 @@ struct config {
 
 	bool adopt;
 	bool once;
+	bool archive;
+	bool progress;
 	bool done; /* help, version, print-config or check-config was answered: exit 0       */
 	bool print_config;
 	bool check_config;
@@ -112,7 +137,8 @@ int config_load(int argc, char **argv, struct config *ret);
 
 /**
  * config_reload() - read the file again and take over what may change while running: max-file,
- * roll-age, max-volume, flush-interval, batch, sync. What the command line or the environment set
+ * roll-age, max-volume, volume-age, compress, max-total, max-age, max-files, min-free, on-full,
+ * flush-interval, batch, sync. What the command line or the environment set
  * stays. Other values that differ now are named in one warning each and left alone.
  * Return: 0; 78 with an error printed, nothing changed.
  */

@@ -289,6 +289,62 @@ static int parse_flag(const struct option_spec *spec, struct config *config)
 	return 0;
 }
 
+static int parse_switch(const struct option_spec *spec, const char *text, struct config *config)
+{
+	const bool on = strcmp(text, "yes") == 0;
+
+	if (!on && strcmp(text, "no") != 0)
+		return reason_set(-EINVAL, "\"%.200s\": unknown (yes or no)", text);
+	memcpy(field(spec, config), &on, sizeof(on));
+	return 0;
+}
+
+enum { PERCENT_MAX = 99 };
+
+static int parse_percent(const char *text, uint32_t *ret)
+{
+	char digits[8];
+	const size_t length = strlen(text) - 1;
+	uint64_t value = 0;
+	int r = -EINVAL;
+
+	if (length < sizeof(digits)) {
+		(void)snprintf(digits, sizeof(digits), "%.*s", (int)length, text);
+		r = units_parse_number(digits, PERCENT_MAX, &value);
+	}
+	if (r < 0)
+		return reason_set(-EINVAL, "\"%.200s\": not a share (0%% .. %d%%)", text,
+				  PERCENT_MAX);
+	*ret = (uint32_t)value;
+	return 0;
+}
+
+/* SIZE, N% or SIZE,N%: the smaller of both. */
+static int parse_room(const struct option_spec *spec, const char *text, struct config *config)
+{
+	const char *comma = strchr(text, ',');
+	const size_t length = strlen(text);
+	uint64_t size = UINT64_MAX;
+	uint32_t percent = ROOM_NO_SHARE;
+	char first[QUANTITY_SIZE];
+	int r = 0;
+
+	if (comma && (size_t)(comma - text) >= sizeof(first))
+		return reason_set(-EINVAL, "\"%.200s\": not a size like 1G", text);
+	(void)snprintf(first, sizeof(first), "%.*s", (int)(comma ? comma - text : 0), text);
+	if (comma || length == 0 || text[length - 1] != '%')
+		r = units_parse_size(comma ? first : text, &size);
+	if (r == 0 && size != UINT64_MAX)
+		r = check_range(spec, text, size);
+	if (r == 0 && (comma || size == UINT64_MAX))
+		r = parse_percent(comma ? comma + 1 : text, &percent);
+	if (r < 0)
+		return r;
+	config->min_free = size;
+	config->min_free_percent = percent;
+	return 0;
+}
+
 int option_parse(const struct option_spec *spec, const char *text, struct config *config)
 {
 	switch (spec->type) {
@@ -314,6 +370,10 @@ int option_parse(const struct option_spec *spec, const char *text, struct config
 		return parse_path(spec, text, config);
 	case TYPE_FLAG:
 		return parse_flag(spec, config);
+	case TYPE_SWITCH:
+		return parse_switch(spec, text, config);
+	case TYPE_ROOM:
+		return parse_room(spec, text, config);
 	}
 	assert(!"unknown type of option");
 	return -EINVAL;
@@ -351,6 +411,29 @@ static bool format_text(const char *value, char text[OPTION_TEXT_SIZE])
 	return value[0] != '\0';
 }
 
+static bool format_switch(const struct option_spec *spec, const struct config *config,
+			  char text[OPTION_TEXT_SIZE])
+{
+	bool on;
+
+	memcpy(&on, const_field(spec, config), sizeof(on));
+	(void)snprintf(text, OPTION_TEXT_SIZE, "%s", on ? "yes" : "no");
+	return true;
+}
+
+static bool format_room(const struct config *config, char text[OPTION_TEXT_SIZE])
+{
+	char size[QUANTITY_SIZE] = "";
+	char share[QUANTITY_SIZE] = "";
+
+	if (config->min_free != UINT64_MAX)
+		format_quantity(size, config->min_free, size_units);
+	if (config->min_free_percent != ROOM_NO_SHARE)
+		(void)snprintf(share, sizeof(share), "%" PRIu32 "%%", config->min_free_percent);
+	(void)snprintf(text, OPTION_TEXT_SIZE, "%s%s%s", size, *size && *share ? "," : "", share);
+	return true;
+}
+
 bool option_format(const struct option_spec *spec, const struct config *config,
 		   char text[OPTION_TEXT_SIZE])
 {
@@ -377,6 +460,10 @@ bool option_format(const struct option_spec *spec, const struct config *config,
 	case TYPE_RING:
 	case TYPE_PATH:
 		return format_text(const_field(spec, config), text);
+	case TYPE_SWITCH:
+		return format_switch(spec, config, text);
+	case TYPE_ROOM:
+		return format_room(config, text);
 	case TYPE_FLAG:
 		return false;
 	}

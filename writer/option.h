@@ -22,6 +22,8 @@ enum option_type {
 	TYPE_RING,   /* char[], a ring's name                                                */
 	TYPE_PATH,   /* char[PATH_MAX]                                                       */
 	TYPE_FLAG,   /* bool, without an argument                                            */
+	TYPE_SWITCH, /* bool; --NAME, --no-NAME; in environment and file yes or no           */
+	TYPE_ROOM,   /* config->min_free, config->min_free_percent                           */
 };
 
 enum option_flags {

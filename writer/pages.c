@@ -139,7 +139,8 @@ static void place(struct pages *pages, struct page_slot *slot)
 	slot->is_covered = false;
 	slot->is_synced = false;
 	slot->state = PAGE_PLACED;
-	roll_add_page(file, (const void *)slot->builder.buffer, slot->builder.data_records);
+	roll_add_page(file, (const void *)slot->builder.buffer, slot->builder.data_records,
+		      slot->builder.source_records);
 	POINT(page_placed);
 }
 

@@ -209,7 +209,7 @@ static int keep_torn(struct recovering *recovering, const struct found *found, u
 
 /* ---- one unsealed file ---- */
 
-static uint32_t count_data(const void *page)
+static uint32_t count_kind(const void *page, enum record_kind kind)
 {
 	struct page_cursor cursor = { 0 };
 	struct record_header header;
@@ -217,7 +217,7 @@ static uint32_t count_data(const void *page)
 	uint32_t count = 0;
 
 	while (page_next_record(page, &cursor, &header, &payload) > 0)
-		count += header.kind == RECORD_DATA;
+		count += header.kind == kind;
 	return count;
 }
 
@@ -253,7 +253,8 @@ static int index_pages(struct recovering *recovering, struct found *found, uint6
 		if (*ret_sealed || header->page_no >= limit || file->pages == FILE_PAGES_MAX)
 			break;
 		file->offset = reading.offset - header->length;
-		roll_add_page(file, header, count_data(header));
+		roll_add_page(file, header, count_kind(header, RECORD_DATA),
+			      count_kind(header, RECORD_SOURCE));
 		recovering->result->previous_checksum = header->checksum;
 	}
 	file->salt = reading.info.salt;

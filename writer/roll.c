@@ -22,9 +22,6 @@ enum {
 	EINTR_TRIES_MAX = 1000,
 };
 
-/* All that a file's index can point to, and its SEAL page. */
-#define FILE_SIZE_MAX ((uint64_t)(FILE_PAGES_MAX + 1) * PAGE_MAX)
-
 /* File systems whose locks are emulated or whose server may hold writes back. */
 static const struct {
 	long magic;
@@ -438,7 +435,8 @@ static void widen_ticks(struct wfile *file, const struct page_header *page)
 	file->last_ticks = max_u64(file->last_ticks, page->last_ticks);
 }
 
-void roll_add_page(struct wfile *file, const struct page_header *page, uint32_t data_records)
+void roll_add_page(struct wfile *file, const struct page_header *page, uint32_t data_records,
+		   uint32_t source_records)
 {
 	assert(file->pages < FILE_PAGES_MAX);
 	assert(page->length > 0 && page->length % PAGE_ALIGN == 0);
@@ -452,7 +450,8 @@ void roll_add_page(struct wfile *file, const struct page_header *page, uint32_t 
 		.last_ticks = page->last_ticks,
 		.page_no = page->page_no,
 		.offset_pages = (uint32_t)(file->offset / PAGE_ALIGN),
-		.records = data_records,
+		.records = (uint16_t)data_records,
+		.sources = (uint16_t)source_records,
 	};
 	if (data_records > 0)
 		widen_ticks(file, page);

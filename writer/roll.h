@@ -136,9 +136,10 @@ bool roll_fits(const struct wfile *file, uint32_t length);
 /**
  * roll_add_page() - account for a FILE or DATA page at file->offset, and step behind it.
  * @page: the finished header; its first_ticks, last_ticks, page_no and length are taken.
- * @data_records: of RECORD_DATA in it.
+ * @data_records, @source_records: how many of each kind are in it.
  */
-void roll_add_page(struct wfile *file, const struct page_header *page, uint32_t data_records);
+void roll_add_page(struct wfile *file, const struct page_header *page, uint32_t data_records,
+		   uint32_t source_records);
 
 /**
  * roll_seal() - SEAL page, exact size, sync, final name, sync of the name; closes on success.

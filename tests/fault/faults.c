@@ -70,6 +70,8 @@ static const struct call_errors table[] = {
 	{ CALL_FUTEX_WAKE, { -EFAULT } },
 	{ CALL_GETRANDOM, { -EINTR, -ENOSYS } },
 	{ CALL_SLEEP, { -EINTR } },
+	{ CALL_FUTIMENS, { -EPERM } },
+	{ CALL_SPAWN, { -EAGAIN } },
 	{ CALL_IO_OPEN, { -ENOMEM, -EPERM } },
 	{ CALL_IO_SUBMIT, { -EAGAIN, -EIO, -ENOMEM } },
 	{ CALL_IO_WRITE, { -ENOSPC, -EDQUOT, -EIO, -EFBIG, -EINTR, -EAGAIN, FAULT_SHORT } },

@@ -231,6 +231,27 @@ static uint32_t faulty_getpid(void)
 	return real.getpid();
 }
 
+static int faulty_futimens(int fd, const struct timespec times[2])
+{
+	PASS(CALL_FUTIMENS, futimens, fd, times);
+}
+
+static int faulty_spawn(const char *program, char *const arguments[], const int *descriptors,
+			size_t count)
+{
+	PASS(CALL_SPAWN, spawn, program, arguments, descriptors, count);
+}
+
+static int faulty_wait_child(int pid, int *ret_status)
+{
+	return real.wait_child(pid, ret_status);
+}
+
+static int faulty_kill(int pid, int signal)
+{
+	return real.kill(pid, signal);
+}
+
 const struct sys faulty_sys = {
 	.open = faulty_open,
 	.openat = faulty_openat,
@@ -248,6 +269,7 @@ const struct sys faulty_sys = {
 	.renameat = faulty_renameat,
 	.fsync = faulty_fsync,
 	.fdatasync = faulty_fdatasync,
+	.futimens = faulty_futimens,
 	.pread = faulty_pread,
 	.pwrite = faulty_pwrite,
 	.map = faulty_map,
@@ -264,6 +286,9 @@ const struct sys faulty_sys = {
 	.thread_alive = faulty_thread_alive,
 	.gettid = faulty_gettid,
 	.getpid = faulty_getpid,
+	.spawn = faulty_spawn,
+	.wait_child = faulty_wait_child,
+	.kill = faulty_kill,
 };
 
 void faulty_sys_install(void)

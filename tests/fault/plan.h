@@ -41,6 +41,8 @@ enum fault_call {
 	CALL_FUTEX_WAKE,
 	CALL_GETRANDOM,
 	CALL_SLEEP,
+	CALL_FUTIMENS,
+	CALL_SPAWN,
 	/* of struct io */
 	CALL_IO_OPEN,
 	CALL_IO_SUBMIT, /* io_write() or io_sync() is not accepted                          */

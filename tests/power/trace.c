@@ -529,6 +529,32 @@ static uint32_t pass_getpid(void)
 	return sys_real.getpid();
 }
 
+static int pass_futimens(int fd, const struct timespec times[2])
+{
+	return sys_real.futimens(fd, times);
+}
+
+/* What another process does is not recorded. */
+static int refuse_spawn(const char *program, char *const arguments[], const int *descriptors,
+			size_t count)
+{
+	(void)program;
+	(void)arguments;
+	(void)descriptors;
+	(void)count;
+	return -EAGAIN;
+}
+
+static int pass_wait_child(int pid, int *ret_status)
+{
+	return sys_real.wait_child(pid, ret_status);
+}
+
+static int pass_kill(int pid, int signal)
+{
+	return sys_real.kill(pid, signal);
+}
+
 const struct sys disk_sys = {
 	.open = pass_open,
 	.openat = disk_openat,
@@ -562,6 +588,10 @@ const struct sys disk_sys = {
 	.thread_alive = pass_thread_alive,
 	.gettid = pass_gettid,
 	.getpid = pass_getpid,
+	.futimens = pass_futimens,
+	.spawn = refuse_spawn,
+	.wait_child = pass_wait_child,
+	.kill = pass_kill,
 };
 
 /* ---- what is there already ---- */

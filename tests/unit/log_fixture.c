@@ -73,7 +73,8 @@ static void index_page(struct fixture_file *file)
 				      .last_ticks = header->last_ticks,
 				      .page_no = header->page_no,
 				      .offset_pages = (uint32_t)(file->offset / PAGE_ALIGN),
-				      .records = file->builder.data_records };
+				      .records = (uint16_t)file->builder.data_records,
+				      .sources = (uint16_t)file->builder.source_records };
 	if (file->builder.data_records == 0)
 		return;
 	if (file->data_records == 0 || header->first_ticks < file->first_ticks)

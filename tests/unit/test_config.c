@@ -290,17 +290,50 @@ Test(config, paths_that_are_none)
 	refused("--directory", "a ;b", "cannot stand in a configuration");
 }
 
-Test(config, options_of_what_is_not_built_are_unknown)
+Test(config, what_is_kept_is_said_by_limits)
 {
-	const char *const unknown[] = { "--compress",      "--no-compress",  "--max-total=1G",
-					"--max-age=1d",    "--max-files=3",  "--min-free=1G",
-					"--volume-age=1d", "--on-full=stall" };
+	cr_assert(load(WHERE, "--no-compress", "--max-total=1G", "--max-age=1d", "--max-files=3",
+		       "--volume-age=2h", "--on-full=delete-oldest", NULL) == 0,
+		  "%s", said);
+	cr_assert(!config.compress && config.max_total == 1 << 30 && config.max_files == 3);
+	cr_assert(config.max_age_ns == INT64_C(86400) * NS_PER_S);
+	cr_assert(config.volume_age_ns == INT64_C(7200) * NS_PER_S);
+	cr_assert(config.on_full == ON_FULL_DELETE_OLDEST);
+	cr_assert(load(WHERE, NULL) == 0 && config.compress && config.max_total == 0);
+}
 
-	for (size_t i = 0; i < COUNT_OF(unknown); i++) {
-		cr_assert(load(WHERE, unknown[i], NULL) == 64, "%s", unknown[i]);
-		expect_said("no such option");
-		expect_said("--help");
-	}
+Test(config, a_switch_has_two_words_and_the_last_holds)
+{
+	cr_assert(load(WHERE, "--no-compress", "--compress", NULL) == 0 && config.compress);
+	cr_assert(load(WHERE, "--compress", "--no-compress", NULL) == 0 && !config.compress);
+	cr_assert(load(WHERE, "--no-compress=3", NULL) == 64);
+	write_file("compress = no\n");
+	cr_assert(load(WHERE, "-c", file_path, NULL) == 0 && !config.compress, "%s", said);
+	cr_assert(load(WHERE, "-c", file_path, "--compress", NULL) == 0 && config.compress);
+	write_file("compress = 1\n");
+	cr_assert(load(WHERE, "-c", file_path, NULL) == 78);
+	expect_said("yes or no");
+	cr_assert(load(WHERE, "--no-once", NULL) == 64);
+}
+
+Test(config, room_to_leave_free_is_a_size_a_share_or_both)
+{
+	cr_assert(load(WHERE, NULL) == 0);
+	cr_assert(config.min_free == 1 << 30 && config.min_free_percent == 5);
+	cr_assert(load(WHERE, "--min-free", "64M", NULL) == 0);
+	cr_assert(config.min_free == 64 << 20 && config.min_free_percent == ROOM_NO_SHARE);
+	cr_assert(load(WHERE, "--min-free", "7%", NULL) == 0);
+	cr_assert(config.min_free == UINT64_MAX && config.min_free_percent == 7);
+	cr_assert(load(WHERE, "--min-free", "0", NULL) == 0 && config.min_free == 0);
+	cr_assert(load(WHERE, "--min-free", "2T,9%", "--print-config", NULL) == 0);
+	cr_assert(strstr(printed, "min-free = 2T,9% ; command line\n") != NULL, "%s", printed);
+	refused("--min-free", "100%", "not a share");
+	refused("--min-free", "%", "not a share");
+	refused("--min-free", "1G,", "not a share");
+	refused("--min-free", ",5%", "not a size");
+	refused("--min-free", "5%,1G", "not a size");
+	refused("--min-free", "9999999T", "too large");
+	refused("--min-free", "123456789012345678901234567890,5%", "not a size");
 }
 
 Test(config, unknown_letters_are_named_also_in_clusters)
@@ -373,7 +406,7 @@ static void file_refused(const char *text, const char *part)
 Test(config, a_wrong_line_is_named_with_its_number, .fini = tear_down)
 {
 	file_refused("\nmode = loop\nlanes = 0\n", "lanes = \"0\": too small (1 .. 256)");
-	file_refused("\n# x\ncompress = yes\nlanes = 0\n", "unknown key \"compress\"");
+	file_refused("\n# x\ncompact = yes\nlanes = 0\n", "unknown key \"compact\"");
 	file_refused("\n\nLanes = 3\n", "unknown key \"Lanes\"");
 	file_refused("\n\nlanes\n", "not a line");
 	file_refused("\n\n[writer]\nlanes = 3\n", "sections are not used");

@@ -98,7 +98,7 @@ static void begin_file(struct wfile *file, uint64_t page_no)
 {
 	const struct page_header page = { .length = PAGE, .page_no = page_no };
 
-	roll_add_page(file, &page, 0);
+	roll_add_page(file, &page, 0, 0);
 }
 
 TestSuite(janitor, .timeout = 60);

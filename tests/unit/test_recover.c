@@ -95,7 +95,7 @@ static void write_page(struct wfile *file, uint32_t length)
 
 static void account_page(struct wfile *file, bool is_data)
 {
-	roll_add_page(file, (const void *)buffer, is_data);
+	roll_add_page(file, (const void *)buffer, is_data, 0);
 }
 
 static struct wfile *make_in(uint64_t volume_no, uint64_t file_no)

@@ -137,7 +137,7 @@ static void put_page(struct wfile *file, enum page_kind kind, uint64_t page_no, 
 		page_append(&builder, &record, "hello");
 	const uint32_t length = page_finish(&builder, &stamp);
 	cr_assert(pwrite(file->fd, buffer, length, (off_t)file->offset) == (ssize_t)length);
-	roll_add_page(file, (const struct page_header *)buffer, kind == PAGE_DATA);
+	roll_add_page(file, (const struct page_header *)buffer, kind == PAGE_DATA, 0);
 }
 
 static struct wfile *made_with_pages(struct roll_place place, uint64_t page_first, unsigned pages)
@@ -461,7 +461,7 @@ Test(roll, a_file_page_and_the_largest_page_always_fit, .init = set_up, .fini = 
 	const struct page_header page = { .length = PAGE_MAX, .page_no = 1 };
 
 	cr_assert(roll_fits(file, PAGE_MAX));
-	roll_add_page(file, &page, 0);
+	roll_add_page(file, &page, 0, 0);
 	cr_assert(roll_fits(file, PAGE_MAX));
 }
 
@@ -472,7 +472,7 @@ Test(roll, room_for_the_seal_page_is_kept, .init = set_up, .fini = tear_down)
 
 	while (roll_fits(file, PAGE)) {
 		page.page_no++;
-		roll_add_page(file, &page, 1);
+		roll_add_page(file, &page, 1, 0);
 	}
 	/* 128 + 48 + 32 each + 16: three pages of index for up to 378 entries. */
 	cr_assert(file->pages == 256 - 3, "%u", file->pages);
@@ -486,7 +486,7 @@ Test(roll, a_file_ends_when_its_index_is_full, .init = set_up, .fini = tear_down
 
 	while (roll_fits(file, PAGE)) {
 		page.page_no++;
-		roll_add_page(file, &page, 1);
+		roll_add_page(file, &page, 1, 0);
 	}
 	cr_assert(file->pages == FILE_PAGES_MAX);
 	cr_assert(seal(file) == 0, "%s", reason_get());
@@ -700,7 +700,7 @@ Test(roll, a_file_taken_over_is_sealed_with_the_rebuilt_index, .init = set_up, .
 	cr_assert(roll_take_over(&bench.roll, file, first_place) == 0);
 	logfile_init(&pages, &sys_real, open_other(first_place, LOGFILE_OPEN, O_RDONLY));
 	for (unsigned i = 0; logfile_next(&pages, buffer) == 0; i++)
-		roll_add_page(file, (const struct page_header *)buffer, i > 0);
+		roll_add_page(file, (const struct page_header *)buffer, i > 0, 0);
 	file->salt = pages.info.salt;
 	file->recovered = true;
 	file->missing = 2;

@@ -294,10 +294,10 @@ static bool begin_file(struct pages *pages, struct drain *ring)
 		make_ahead(pages);
 	if (!pages->is_ahead_ready)
 		return false;
-	if (pages->is_voiding && !pages_is_sealed(pages))
+	if (pages->void_before && !pages_is_sealed(pages))
 		return false; /* I7 */
-	pages->is_voiding = pages->leaves_void;
-	pages->leaves_void = false;
+	pages->void_before = pages->void_next;
+	pages->void_next = false;
 	assert(pages->ahead != NULL);
 	pages->file = pages->ahead;
 	pages->ahead = NULL;
@@ -366,8 +366,8 @@ static void give_file_up(struct pages *pages)
 	unsigned kept = 0;
 
 	pages->is_poisoned = false;
-	pages->is_last_synced = false;
-	pages->leaves_void = true;
+	pages->last_sync = LAST_SYNC_NONE;
+	pages->void_next = true;
 	if (pages->order_count && pages->order[0]->state >= PAGE_PLACED)
 		pages->page_next = pages->order[0]->stamp.page_no;
 	for (unsigned i = 0; i < pages->order_count; i++) {
@@ -390,7 +390,7 @@ static void give_file_up(struct pages *pages)
 /* I7: its FILE page is complete, so the next one will have another number. */
 static bool must_last(const struct pages *pages)
 {
-	return pages->is_voiding && !(pages->order_count && pages->order[0]->is_file_page);
+	return pages->void_before && !(pages->order_count && pages->order[0]->is_file_page);
 }
 
 /* I5, I7. True: what is complete in the file is durable, or counted as what may be lost. */
@@ -398,20 +398,20 @@ static bool sync_last(struct pages *pages)
 {
 	if (is_release_durable(pages))
 		return true; /* I6: what is not synced is still in order, and moves on */
-	if (pages->is_last_sync_in_flight)
+	if (pages->last_sync == LAST_SYNC_IN_FLIGHT)
 		return false;
-	if (pages->is_last_synced || !pages->file)
+	if (pages->last_sync == LAST_SYNC_DONE || !pages->file)
 		return true;
 	if (!must_last(pages) && !drain_is_unsynced(pages->file_ring))
 		return true;
-	pages->is_last_sync_in_flight = io_sync(pages->io, pages->file->fd, TAG_LAST_SYNC) == 0;
+	if (io_sync(pages->io, pages->file->fd, TAG_LAST_SYNC) == 0)
+		pages->last_sync = LAST_SYNC_IN_FLIGHT;
 	return false;
 }
 
 static void synced_last(struct pages *pages, int error)
 {
-	pages->is_last_sync_in_flight = false;
-	pages->is_last_synced = true;
+	pages->last_sync = LAST_SYNC_DONE;
 	if (error < 0)
 		drain_count_unsynced(pages->file_ring, NULL);
 }

@@ -43,6 +43,8 @@ enum page_state {
 	PAGE_COMPLETE
 };
 
+enum last_sync { LAST_SYNC_NONE, LAST_SYNC_IN_FLIGHT, LAST_SYNC_DONE };
+
 struct page_slot {
 	enum page_state state;
 	bool is_file_page;
@@ -86,11 +88,11 @@ struct pages {
 	bool is_stalled;  /* no room: the first page waits until `retry_at`                 */
 	bool is_fileless; /* there is no file, and the last try to make one has failed      */
 	bool is_poisoned; /* the file is to be given up as soon as nothing is in flight     */
-	bool is_last_sync_in_flight; /* ... after one sync of what is complete in it         */
-	bool is_last_synced;
-	bool is_rolling;   /* the file is to end as soon as nothing is under way             */
-	bool leaves_void;  /* the file before was given up                                   */
-	bool is_voiding;   /* I7: ... before the current one, or the last one sealed         */
+	enum last_sync last_sync; /* ... after one sync of what is complete in it            */
+	bool is_rolling;   /* the file is to end as soon as nothing is under way              */
+	bool void_before;  /* I7: the file before the current, or the last sealed, one was given up
+			    */
+	bool void_next;    /* ... the file before the next one                                */
 	unsigned failures; /* files given up in a row without one complete page              */
 	int fatal;         /* -errno: no file can be written at all                          */
 	int64_t retry_at;  /* CLOCK_MONOTONIC                                                */

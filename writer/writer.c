@@ -152,7 +152,7 @@ static void serve_sync(struct writer *writer)
 	if (request->is_synced || !drain_is_unsynced(writer->ring))
 		answer(writer, request, &writer->ring->writer->sync_done);
 	else
-		writer->is_sync_wanted = true;
+		writer->sync.is_wanted = true;
 }
 
 /* Rolled when the old file is sealed: then it bears its final name. */
@@ -202,11 +202,11 @@ static bool is_sync_due(const struct writer *writer)
 {
 	const struct config *config = writer->config;
 
-	if (writer->is_sync_wanted || is_sync_pressing(writer))
+	if (writer->sync.is_wanted || is_sync_pressing(writer))
 		return true;
 	if (config->sync == SYNC_NONE)
 		return false;
-	return config->sync == SYNC_PAGE || now_ns(writer) >= writer->next_sync;
+	return config->sync == SYNC_PAGE || now_ns(writer) >= writer->sync.next;
 }
 
 static bool is_anything_unsynced(const struct writer *writer)
@@ -220,29 +220,29 @@ static bool is_anything_unsynced(const struct writer *writer)
 static void take_snapshots(struct writer *writer)
 {
 	for (unsigned i = 0; i < writer->ring_count; i++)
-		drain_snapshot(writer->rings[i], &writer->snapshots[i]);
+		drain_snapshot(writer->rings[i], &writer->sync.snapshots[i]);
 }
 
 static void set_durable(struct writer *writer)
 {
 	for (unsigned i = 0; i < writer->ring_count; i++)
-		drain_set_durable(writer->rings[i], &writer->snapshots[i]);
+		drain_set_durable(writer->rings[i], &writer->sync.snapshots[i]);
 }
 
 static void apply_snapshot(struct writer *writer)
 {
-	if (!writer->is_snapshot_held || (int)(writer->pages.seals_done - writer->sync_seals) < 0)
+	if (writer->sync.phase != SYNC_AWAITS_SEALS ||
+	    (int)(writer->pages.seals_done - writer->sync.seals) < 0)
 		return;
-	writer->is_snapshot_held = false;
-	if (writer->sync_barrier >= writer->sync_request.barrier)
+	writer->sync.phase = NO_SYNC;
+	if (writer->sync.barrier >= writer->sync_request.barrier)
 		writer->sync_request.is_synced = true;
 	set_durable(writer);
 }
 
 static bool may_sync(const struct writer *writer)
 {
-	return !writer->is_sync_in_flight && !writer->is_snapshot_held &&
-	       !writer->pages.is_poisoned;
+	return writer->sync.phase == NO_SYNC && !writer->pages.is_poisoned;
 }
 
 /* What is complete now is durable when this sync is, and the files before are sealed. */
@@ -252,31 +252,31 @@ static void begin_sync(struct writer *writer)
 
 	if (!may_sync(writer) || !is_sync_due(writer))
 		return;
-	if (!is_anything_unsynced(writer) && !pages_await_sync(pages) && !writer->is_sync_wanted)
+	if (!is_anything_unsynced(writer) && !pages_await_sync(pages) && !writer->sync.is_wanted)
 		return;
 	take_snapshots(writer);
-	writer->sync_barrier = pages->completed_count;
-	writer->sync_seals = pages->seals_submitted;
-	writer->is_sync_wanted = false;
-	writer->next_sync = now_ns(writer) + writer->config->sync_interval_ns;
+	writer->sync.barrier = pages->completed_count;
+	writer->sync.seals = pages->seals_submitted;
+	writer->sync.is_wanted = false;
+	writer->sync.next = now_ns(writer) + writer->config->sync_interval_ns;
 	if (!pages->file) { /* nothing but sealed files */
-		writer->is_snapshot_held = true;
+		writer->sync.phase = SYNC_AWAITS_SEALS;
 		apply_snapshot(writer);
 		return;
 	}
-	writer->is_sync_in_flight = io_sync(writer->io, pages->file->fd, TAG_SYNC) == 0;
-	if (writer->is_sync_in_flight)
+	if (io_sync(writer->io, pages->file->fd, TAG_SYNC) == 0) {
+		writer->sync.phase = SYNC_IN_FLIGHT;
 		pages_sync_begun(pages);
+	}
 	POINT(sync_submitted);
 }
 
 static void synced(struct writer *writer, int error)
 {
-	writer->is_sync_in_flight = false;
+	writer->sync.phase = error == 0 ? SYNC_AWAITS_SEALS : NO_SYNC;
 	POINT(sync_done);
 	pages_sync_done(&writer->pages, error == 0);
 	if (error == 0) {
-		writer->is_snapshot_held = true;
 		apply_snapshot(writer);
 		return;
 	}
@@ -377,8 +377,7 @@ static void open_successor(struct writer *writer)
 {
 	struct drain *fresh = NULL;
 
-	if (writer->ring_count == RINGS_MAX || writer->is_sync_in_flight ||
-	    writer->is_snapshot_held)
+	if (writer->ring_count == RINGS_MAX || writer->sync.phase != NO_SYNC)
 		return; /* asked again soon */
 	if (hold_successor(writer->sys, writer->config, writer->ring, &fresh) < 0) {
 		say_of_ring(writer, reason_get());
@@ -422,7 +421,7 @@ static bool mark_last(struct writer *writer, struct drain *old)
 
 static void close_old(struct writer *writer)
 {
-	if (writer->is_sync_in_flight || writer->is_snapshot_held)
+	if (writer->sync.phase != NO_SYNC)
 		return; /* the snapshots are in the order of the rings */
 	for (unsigned i = 0; i + 1 < writer->ring_count; i++) {
 		struct drain *old = writer->rings[i];
@@ -598,7 +597,7 @@ static int64_t wake_time(const struct writer *writer)
 		until = earlier(until, writer->next_flush);
 	if (writer->config->sync == SYNC_INTERVAL && may_sync(writer) &&
 	    (is_anything_unsynced(writer) || pages_await_sync(pages)))
-		until = earlier(until, writer->next_sync);
+		until = earlier(until, writer->sync.next);
 	if (pages->retry_at && pages->order_count > 0)
 		until = earlier(until, pages->retry_at);
 	return until;
@@ -899,7 +898,7 @@ int writer_run(struct writer *writer, const struct recovery *recovery)
 	if (r < 0)
 		return reason_set(r, "cannot start the second thread: %s", strerror(-r));
 	start_pages(writer, recovery);
-	writer->next_sync = now_ns(writer);
+	writer->sync.next = now_ns(writer);
 	if (writer->config->once) {
 		stop(writer);
 		writer->stop_deadline = INT64_MAX; /* all of it, however long; TERM ends it */

@@ -24,6 +24,22 @@ struct request {
 	bool is_rolled;   /* rotate: the file is to end, or there is none */
 };
 
+enum sync_phase {
+	NO_SYNC,
+	SYNC_IN_FLIGHT,
+	SYNC_AWAITS_SEALS, /* it has succeeded, but an older file is not sealed yet           */
+};
+
+/* The sync of the current file that is under way, and what is durable by it. */
+struct writer_sync {
+	enum sync_phase phase;
+	bool is_wanted;   /* somebody waits for the next one                             */
+	int64_t next;     /* CLOCK_MONOTONIC                                             */
+	uint64_t barrier; /* pages completed when it was submitted                      */
+	unsigned seals;   /* seals submitted by then: they must be done, too            */
+	struct drain_snapshot snapshots[RINGS_MAX]; /* of the writer's `rings`         */
+};
+
 struct writer {
 	const struct sys *sys;
 	struct config *config;
@@ -43,16 +59,10 @@ struct writer {
 	struct request drain_request, sync_request, rotate_request;
 	uint32_t rings_seen; /* doorbell at the last look                                   */
 	bool is_rung;
-	int64_t next_flush; /* CLOCK_MONOTONIC                                             */
-	int64_t next_sync;
-	int64_t next_check; /* of the ring's name, quarantined lanes                       */
-	bool is_sync_wanted;
+	int64_t next_flush;  /* CLOCK_MONOTONIC                                             */
+	int64_t next_check;  /* of the ring's name, quarantined lanes                       */
 	bool is_room_wanted; /* --release durable: somebody has rung since pages were idle   */
-	bool is_sync_in_flight;
-	uint64_t sync_barrier; /* pages completed when the sync was submitted                */
-	unsigned sync_seals;   /* seals submitted by then: they must be done, too            */
-	bool is_snapshot_held; /* synced, but an older file is not sealed yet                */
-	struct drain_snapshot snapshots[RINGS_MAX]; /* of `rings`                            */
+	struct writer_sync sync;
 	int stop_signals; /* TERM and INT so far                                     */
 	int64_t stop_deadline;
 	char told[320]; /* the last trouble that was printed                                 */

@@ -89,7 +89,7 @@ byte file_next;
 bool is_lane1_owed;  /* released0 is stored, released1 not yet */
 bool is_poisoned;
 bool is_dropping;    /* sync_last() has been done */
-bool leaves_void, is_voiding;
+bool void_next, void_before;
 
 bool is_syncing;
 byte sync_of;         /* the file in which the sync began */
@@ -200,7 +200,7 @@ inline forget()
 	c = 0;
 	taken0 = 0; taken1 = 0; written0 = 0; written1 = 0;
 	file = NOWHERE; slot = 0; page_next = 0; file_next = 0;
-	is_lane1_owed = false; is_poisoned = false; is_dropping = false; leaves_void = false; is_voiding = false;
+	is_lane1_owed = false; is_poisoned = false; is_dropping = false; void_next = false; void_before = false;
 	is_syncing = false; sync_of = 0; covered = 0; snapshot0 = 0; snapshot1 = 0; is_held = false;
 	sync_seals = 0; seals_submitted = 0; seals_done = 0;
 	job_file = NOWHERE; job_slot = 0; job_no = 0; job_step = 0;
@@ -341,10 +341,10 @@ init
 		!ANY_UNDER_WAY && state[2] == 0 &&
 #endif
 #ifndef BUG_VOID_BY_NUMBER
-		(!is_voiding || seals_done == seals_submitted) &&
+		(!void_before || seals_done == seals_submitted) &&
 #endif
 		file_next < FILES ->
-		is_voiding = leaves_void; leaves_void = false;
+		void_before = void_next; void_next = false;
 		file = file_next; file_next++; slot = 0;
 		name[file] = OPEN;
 		/* Before all pages that wait. */
@@ -450,13 +450,13 @@ init
 		/* [sync_last] */
 #ifndef BUG_NO_LAST_SYNC
 		if
-		:: IS_UNSYNCED || (is_voiding && KIND(order[0]) != FILE_PAGE) -> sync_file(file)
+		:: IS_UNSYNCED || (void_before && KIND(order[0]) != FILE_PAGE) -> sync_file(file)
 		:: else
 		fi;
 #endif
 		is_dropping = true }
 	:: d_step { phase == RUNNING && is_dropping ->
-		is_dropping = false; is_poisoned = false; leaves_void = true;
+		is_dropping = false; is_poisoned = false; void_next = true;
 #ifndef BUG_NUMBERS_GO_ON
 		page_next = NO(order[0]);
 #endif

@@ -37,7 +37,7 @@ static int run(struct roll *roll, const struct janitor_job *job)
 {
 	switch (job->kind) {
 	case JANITOR_MAKE:
-		return roll_make(roll, job->file, job->place, job->size);
+		return roll_make(roll, job->file, job->place, job->size, &job->leave);
 	case JANITOR_SEAL:
 		return roll_end(roll, job->file, &job->stamp);
 	case JANITOR_DROP:
@@ -45,6 +45,8 @@ static int run(struct roll *roll, const struct janitor_job *job)
 		return 0;
 	case JANITOR_REMOVE:
 		return roll_remove(roll, job->file);
+	case JANITOR_CALL:
+		return job->call(job->argument);
 	}
 	assert(!"unknown kind of job");
 	return -EINVAL;
@@ -150,7 +152,7 @@ int janitor_submit(struct janitor *janitor, const struct janitor_job *job)
 {
 	int error = -EAGAIN;
 
-	assert(job->file && job->file->taken);
+	assert(job->kind == JANITOR_CALL || (job->file && job->file->taken));
 	pthread_mutex_lock(&janitor->mutex);
 	assert(!janitor->stop);
 	if (janitor->submitted - janitor->collected < JANITOR_JOBS) {

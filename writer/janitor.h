@@ -1,9 +1,9 @@
 /*
  * janitor.h - the second thread: everything about files that may block, one job after the other.
  *
- * Owns the thread, the job queue and the result queue. Never decides anything: each job is one call
- * of roll.h, and its error is handed back. The drain's thread submits and collects; both are cheap
- * and never wait (janitor_wait excepted).
+ * Owns the thread, the job queue and the result queue. Never decides anything: each job is one
+ * call, mostly of roll.h, and its error is handed back. The drain's thread submits and collects;
+ * both are cheap and never wait (janitor_wait excepted).
  *
  * Invariants:
  * 1. Jobs run in the order of their submission; results come in the same order, each exactly once.
@@ -20,21 +20,26 @@
 enum { JANITOR_JOBS = 16 };
 
 enum janitor_kind {
-	JANITOR_MAKE,   /* roll_make(file, place, size)                                      */
+	JANITOR_MAKE,   /* roll_make(file, place, size, leave)                               */
 	JANITOR_SEAL,   /* roll_end(file, stamp)                                             */
 	JANITOR_DROP,   /* roll_drop(file)                                                   */
 	JANITOR_REMOVE, /* roll_remove(file)                                                 */
+	JANITOR_CALL,   /* call(argument): whatever else may block                           */
 };
 
 struct janitor_job {
 	enum janitor_kind kind;
-	struct wfile *file;      /* a taken slot                                             */
-	struct roll_place place; /* MAKE                                                     */
-	uint64_t size;           /* MAKE: may grow to; SEAL: left alone, for roll_settle()    */
-	struct page_stamp stamp; /* SEAL                                                     */
-	uint64_t tag;            /* the submitter's own, handed back                         */
-	int error;               /* in results: what the call returned                       */
-	char reason[256];        /* in results with an error: why, for people                */
+	struct wfile *file;          /* a taken slot; NULL for CALL                              */
+	struct roll_place place;     /* MAKE                                                     */
+	uint64_t size;               /* MAKE: may grow to; SEAL: left alone, for roll_settle()    */
+	struct roll_room leave;      /* MAKE                                                     */
+	struct page_stamp stamp;     /* SEAL                                                     */
+	int (*call)(void *argument); /* CALL                                                */
+	void (*done)(void *argument); /* CALL: for who collects the result                   */
+	void *argument;
+	uint64_t tag;     /* the submitter's own, handed back                         */
+	int error;        /* in results: what the call returned                       */
+	char reason[256]; /* in results with an error: why, for people                */
 };
 
 struct janitor;

@@ -188,14 +188,17 @@ static struct drain_snapshot *sealing(struct pages *pages, const struct wfile *f
 
 static void make_ahead(struct pages *pages)
 {
-	struct janitor_job job = { .kind = JANITOR_MAKE, .size = pages->config->max_file };
+	const struct config *config = pages->config;
+	struct janitor_job job = { .kind = JANITOR_MAKE,
+				   .size = config->max_file,
+				   .leave = { config->min_free, config->min_free_percent } };
 
 	if (pages->ahead || now_ns(pages) < pages->make_at)
 		return;
 	job.file = roll_take(pages->roll);
 	if (!job.file)
 		return;
-	job.place = roll_next_place(pages->volume, job.size, pages->config->max_volume);
+	job.place = roll_next_place(pages->volume, job.size, config->max_volume);
 	pages->ahead = job.file;
 	pages->is_ahead_ready = false;
 	submit_job(pages, &job);
@@ -223,6 +226,13 @@ void pages_seal(struct pages *pages)
 void pages_roll(struct pages *pages)
 {
 	pages->is_rolling = pages->file != NULL;
+}
+
+void pages_end_volume(struct pages *pages)
+{
+	pages_roll(pages);
+	if (pages->file && pages->file->place.volume_no == pages->volume->volume_no)
+		pages->volume->is_over = true;
 }
 
 /* Leave the file as it is, unsealed: the next writer settles it. */
@@ -285,11 +295,25 @@ static void place_file_page(struct pages *pages)
 	place(pages, slot);
 }
 
+/* A file made ahead in a volume that is over by now is not begun there. */
+static void leave_old_volume(struct pages *pages)
+{
+	struct janitor_job job = { .kind = JANITOR_REMOVE, .file = pages->ahead };
+
+	if (!pages->volume->is_over || !pages->is_ahead_ready)
+		return;
+	roll_settle(pages->volume, pages->ahead->place.volume_no, pages->ahead->size, 0);
+	pages->ahead = NULL;
+	pages->is_ahead_ready = false;
+	submit_job(pages, &job);
+}
+
 /* The next file, if it is there. All pages before are complete (I3). */
 static bool begin_file(struct pages *pages, struct drain *ring)
 {
 	struct writer_status *status = pages->ring->writer;
 
+	leave_old_volume(pages);
 	if (!pages->ahead)
 		make_ahead(pages);
 	if (!pages->is_ahead_ready)
@@ -305,6 +329,9 @@ static bool begin_file(struct pages *pages, struct drain *ring)
 	pages->file_ring = ring;
 	pages->file->segment_id = ring->segment.geometry.segment_id;
 	pages->file_began = now_ns(pages);
+	if (pages->file->place.volume_no != pages->begun_volume_no)
+		pages->volume_began = pages->file_began;
+	pages->begun_volume_no = pages->file->place.volume_no;
 	store_relaxed(&status->files, load_relaxed(&status->files) + 1);
 	place_file_page(pages);
 	return true;
@@ -466,6 +493,8 @@ static void complete_first(struct pages *pages)
 		slot->drain->writer->log_id = pages->log_id;
 		POINT(log_id_stored);
 		drain_file_page_done(slot->drain);
+		if (slot->drain == pages->ring)
+			pages->settled = pages->file->place;
 	}
 	pages->previous_checksum = header->checksum;
 	store_relaxed(&status->pages, load_relaxed(&status->pages) + 1);
@@ -575,7 +604,9 @@ void pages_pump(struct pages *pages)
 
 static void made(struct pages *pages, const struct janitor_job *job)
 {
+	pages->is_short = job->error == -ENOSPC || (job->error == 0 && job->file->size < job->size);
 	if (job->error == 0) {
+		roll_settle(pages->volume, job->place.volume_no, job->size, job->file->size);
 		pages->is_ahead_ready = true;
 		pages->is_fileless = false;
 		leave_stall(pages);
@@ -622,6 +653,8 @@ static void take_result(struct pages *pages, const struct janitor_job *job)
 		made(pages, job);
 	else if (job->kind == JANITOR_SEAL)
 		sealed(pages, job);
+	else if (job->kind == JANITOR_CALL)
+		job->done(job->argument);
 	else
 		roll_give(job->file);
 }

@@ -63,6 +63,9 @@ struct pages {
 	struct io *io;
 	struct roll *roll;
 	struct roll_volume *volume;
+	uint64_t begun_volume_no;  /* of the newest file that has begun                       */
+	int64_t volume_began;      /* ... when that volume's first did, CLOCK_MONOTONIC       */
+	struct roll_place settled; /* newest file of `ring` whose FILE page is complete; 0, 0 */
 	struct janitor *janitor;
 	struct drain *ring;      /* the newest: its status shows the disk's state            */
 	struct drain *file_ring; /* whose the current file is                                */
@@ -87,6 +90,7 @@ struct pages {
 	struct drain_snapshot sealing[ROLL_FILES]; /* by file slot: what is durable with its seal */
 	bool is_stalled;  /* no room: the first page waits until `retry_at`                 */
 	bool is_fileless; /* there is no file, and the last try to make one has failed      */
+	bool is_short;    /* the last file made, or not made, has found less room than wanted */
 	bool is_poisoned; /* the file is to be given up as soon as nothing is in flight     */
 	enum last_sync last_sync; /* ... after one sync of what is complete in it            */
 	bool is_rolling;   /* the file is to end as soon as nothing is under way              */
@@ -134,6 +138,9 @@ void pages_seal(struct pages *pages);
 /* End the current file behind what is under way, however much comes behind: roll, rotate. Done when
  * pages->is_rolling is false. */
 void pages_roll(struct pages *pages);
+
+/* ... and go on in another volume. */
+void pages_end_volume(struct pages *pages);
 
 /* Is there a DATA page in the current file? */
 bool pages_has_data(const struct pages *pages);

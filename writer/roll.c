@@ -48,15 +48,27 @@ int roll_check_directory(const struct sys *sys, int dir, const char *path)
 	return 0;
 }
 
-int roll_free_space(const struct sys *sys, int dir, uint64_t *ret_bytes)
+/* Bytes to leave of a file system with @blocks of @block_size bytes. */
+static uint64_t left_free(const struct roll_room *leave, uint64_t blocks, uint64_t block_size)
+{
+	if (leave->percent >= 100)
+		return leave->bytes == UINT64_MAX ? 0 : leave->bytes;
+	return min_u64(leave->bytes, blocks * leave->percent / 100 * block_size);
+}
+
+int roll_spare(const struct sys *sys, int dir, const struct roll_room *leave, uint64_t *ret_bytes)
 {
 	struct statfs about;
+	uint64_t block_size, spare, left = 0;
 	const int error = sys->fstatfs(dir, &about);
 
 	if (error)
 		return error;
-	*ret_bytes = (uint64_t)about.f_bavail *
-		     (uint64_t)(about.f_frsize > 0 ? about.f_frsize : about.f_bsize);
+	block_size = (uint64_t)(about.f_frsize > 0 ? about.f_frsize : about.f_bsize);
+	spare = (uint64_t)about.f_bavail * block_size;
+	if (leave)
+		left = left_free(leave, (uint64_t)about.f_blocks, block_size);
+	*ret_bytes = spare > left ? spare - left : 0;
 	return 0;
 }
 
@@ -127,9 +139,10 @@ struct roll_place roll_next_place(struct roll_volume *volume, uint64_t size,
 	const bool full = volume->bytes > 0 && (volume->bytes > volume_size_max ||
 						size > volume_size_max - volume->bytes);
 
-	if (volume->volume_no == 0 || full) {
+	if (volume->volume_no == 0 || volume->is_over || full) {
 		volume->volume_no++;
 		volume->bytes = 0;
+		volume->is_over = false;
 	}
 	volume->file_no++;
 	volume->bytes += size;
@@ -369,14 +382,37 @@ static int make_file(struct roll *roll, struct wfile *file, struct roll_place pl
 	return error;
 }
 
-int roll_make(struct roll *roll, struct wfile *file, struct roll_place place, uint64_t size)
+/* As much of *size as may be taken. */
+static int find_room(const struct roll *roll, const struct roll_room *leave, uint64_t *size)
 {
-	const uint64_t wanted = min_u64(size, FILE_SIZE_MAX) / PAGE_ALIGN * PAGE_ALIGN;
+	uint64_t spare;
+	const int error = roll_spare(roll->sys, roll->dir, leave, &spare);
+
+	if (error)
+		return reason_set(error, "directory \"%s\": cannot ask for free space: %s",
+				  roll->path, strerror(-error));
+	if (spare < FILE_SIZE_MIN)
+		return reason_set(-ENOSPC,
+				  "directory \"%s\": %" PRIu64
+				  " bytes may still be taken, a file needs %d; make room, or lower "
+				  "--min-free",
+				  roll->path, spare, FILE_SIZE_MIN);
+	*size = min_u64(*size, spare) / PAGE_ALIGN * PAGE_ALIGN;
+	return 0;
+}
+
+int roll_make(struct roll *roll, struct wfile *file, struct roll_place place, uint64_t size,
+	      const struct roll_room *leave)
+{
+	uint64_t wanted = min_u64(size, FILE_SIZE_MAX);
 	int error;
 
 	assert(file->taken && file->fd < 0);
 	assert(size >= FILE_SIZE_MIN);
 
+	error = find_room(roll, leave, &wanted);
+	if (error)
+		return error;
 	error = make_volume(roll, place);
 	if (error)
 		return error;

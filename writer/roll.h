@@ -35,6 +35,7 @@ struct roll_volume {
 	uint64_t volume_no; /* largest so far                                                */
 	uint64_t file_no;   /* largest so far                                                */
 	uint64_t bytes;     /* of the files in it: planned until settled, then real          */
+	bool is_over;       /* the next file begins another, whatever room this one has      */
 };
 
 /* A file from its creation to its sealed name. fd < 0: the slot holds no file. */
@@ -75,8 +76,17 @@ struct roll {
  */
 int roll_check_directory(const struct sys *sys, int dir, const char *path);
 
-/* Bytes that an unprivileged process may still write below the log directory. */
-int roll_free_space(const struct sys *sys, int dir, uint64_t *ret_bytes);
+/* What stays free on the file system: of the two the smaller. */
+struct roll_room {
+	uint64_t bytes;   /* UINT64_MAX: only the share counts                             */
+	uint32_t percent; /* 100 and above: only the bytes count                           */
+};
+
+/**
+ * roll_spare() - bytes that the log may still take.
+ * @leave: what has to stay free; NULL: nothing.
+ */
+int roll_spare(const struct sys *sys, int dir, const struct roll_room *leave, uint64_t *ret_bytes);
 
 /**
  * roll_open() - memory for all slots; no file yet.
@@ -111,13 +121,15 @@ void roll_settle(struct roll_volume *volume, uint64_t volume_no, uint64_t planne
 /**
  * roll_make() - make the file of @place: volume, name, fence, room; first length still 0.
  * @size: up to which it may grow; >= FILE_SIZE_MIN. Smaller afterwards (file->size) where a limit
- *        (RLIMIT_FSIZE, the file system's) is lower but still >= FILE_SIZE_MIN.
+ *        (RLIMIT_FSIZE, the file system's, the room) is lower but still >= FILE_SIZE_MIN.
  * A file of that name that has not begun (left by a killed writer) is made anew.
+ * @leave: what has to stay free on the file system; NULL: nothing.
  * Return: 0; -ENOSPC no room (the file is gone again); -EEXIST a file that has begun or is sealed
  *         lies there; -EFBIG a limit below FILE_SIZE_MIN; -EAGAIN fenced by another writer;
  *         other -errno. With a reason. On failure the slot holds no file, but stays taken.
  */
-int roll_make(struct roll *roll, struct wfile *file, struct roll_place place, uint64_t size);
+int roll_make(struct roll *roll, struct wfile *file, struct roll_place place, uint64_t size,
+	      const struct roll_room *leave);
 
 /**
  * roll_take_over() - open a file that a killed writer left, and take its fence.

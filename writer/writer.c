@@ -315,14 +315,21 @@ static void tell_trouble(struct writer *writer)
 	pages->trouble[0] = '\0';
 }
 
+static bool is_older(const struct writer *writer, int64_t began, int64_t age_ns)
+{
+	return age_ns > 0 && now_ns(writer) - began >= age_ns;
+}
+
 static void roll_by_age(struct writer *writer)
 {
 	struct pages *pages = &writer->pages;
 
-	if (writer->config->roll_age_ns == 0 || !pages_has_data(pages) ||
-	    now_ns(writer) - pages->file_began < writer->config->roll_age_ns)
+	if (!pages_has_data(pages))
 		return;
-	pages_roll(pages);
+	if (is_older(writer, pages->volume_began, writer->config->volume_age_ns))
+		pages_end_volume(pages);
+	else if (is_older(writer, pages->file_began, writer->config->roll_age_ns))
+		pages_roll(pages);
 }
 
 /* Everything that goes on without a look at the ring. */

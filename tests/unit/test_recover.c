@@ -103,8 +103,8 @@ static struct wfile *make_in(uint64_t volume_no, uint64_t file_no)
 	struct wfile *file = roll_take(&roll);
 
 	cr_assert(file != NULL);
-	cr_assert(roll_make(&roll, file, (struct roll_place){ volume_no, file_no }, MIB) == 0, "%s",
-		  reason_get());
+	cr_assert(roll_make(&roll, file, (struct roll_place){ volume_no, file_no }, MIB, NULL) == 0,
+		  "%s", reason_get());
 	return file;
 }
 

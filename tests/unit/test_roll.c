@@ -112,7 +112,7 @@ static struct wfile *made(struct roll_place place, uint64_t size)
 	struct wfile *file = roll_take(&bench.roll);
 
 	cr_assert(file != NULL);
-	cr_assert(roll_make(&bench.roll, file, place, size) == 0, "%s", reason_get());
+	cr_assert(roll_make(&bench.roll, file, place, size, NULL) == 0, "%s", reason_get());
 	return file;
 }
 
@@ -243,6 +243,15 @@ Test(place, numbers_go_on_behind_what_recovery_found)
 
 /* --- Making ------------------------------------------------------------------------------- */
 
+Test(roll, a_volume_that_is_over_takes_no_more_files)
+{
+	struct roll_volume volume = { .volume_no = 4, .file_no = 9, .bytes = 100, .is_over = true };
+
+	cr_assert(roll_next_place(&volume, 100, 1000).volume_no == 5);
+	cr_assert(volume.file_no == 10 && volume.bytes == 100);
+	cr_assert(roll_next_place(&volume, 100, 1000).volume_no == 5);
+}
+
 Test(roll, a_made_file_has_its_name_and_room_and_has_not_begun, .init = set_up, .fini = tear_down)
 {
 	struct wfile *file = made(first_place, 4 * MIB);
@@ -289,7 +298,8 @@ Test(roll, sizes_are_cut_to_what_the_index_can_reach, .init = set_up, .fini = te
 	struct wfile *file = roll_take(&bench.roll);
 
 	bench.sys.fallocate = fallocate_not_supported; /* 2 GiB, but sparse */
-	cr_assert(roll_make(&bench.roll, file, first_place, reach * 4) == 0, "%s", reason_get());
+	cr_assert(roll_make(&bench.roll, file, first_place, reach * 4, NULL) == 0, "%s",
+		  reason_get());
 	cr_assert(file->size == reach);
 }
 
@@ -305,7 +315,7 @@ Test(roll, a_leftover_that_has_begun_is_left_alone, .init = set_up, .fini = tear
 	struct wfile *file = roll_take(&bench.roll);
 
 	leave_file(first_place, LOGFILE_OPEN, "page");
-	cr_assert(roll_make(&bench.roll, file, first_place, MIB) == -EEXIST);
+	cr_assert(roll_make(&bench.roll, file, first_place, MIB, NULL) == -EEXIST);
 	cr_assert(size_of(first_place, LOGFILE_OPEN) == 8 * PAGE);
 	cr_assert(file->fd < 0 && file->taken);
 }
@@ -313,7 +323,8 @@ Test(roll, a_leftover_that_has_begun_is_left_alone, .init = set_up, .fini = tear
 Test(roll, a_sealed_file_is_never_replaced, .init = set_up, .fini = tear_down)
 {
 	leave_file(first_place, LOGFILE_SEALED, "sealed");
-	cr_assert(roll_make(&bench.roll, roll_take(&bench.roll), first_place, MIB) == -EEXIST);
+	cr_assert(roll_make(&bench.roll, roll_take(&bench.roll), first_place, MIB, NULL) ==
+		  -EEXIST);
 	cr_assert(!present(first_place, LOGFILE_OPEN));
 }
 
@@ -323,7 +334,8 @@ Test(roll, a_leftover_with_writes_under_way_is_not_touched, .init = set_up, .fin
 	const int other = open_other(first_place, LOGFILE_OPEN, O_RDWR);
 
 	cr_assert(sys_real.lock(other, 0, 0) == 0);
-	cr_assert(roll_make(&bench.roll, roll_take(&bench.roll), first_place, MIB) == -EAGAIN);
+	cr_assert(roll_make(&bench.roll, roll_take(&bench.roll), first_place, MIB, NULL) ==
+		  -EAGAIN);
 	cr_assert(present(first_place, LOGFILE_OPEN));
 	close(other);
 }
@@ -349,7 +361,8 @@ static void leave_disk(void)
 Test(roll, without_room_nothing_is_left, .init = set_up, .fini = tear_down)
 {
 	use_disk("512k");
-	cr_assert(roll_make(&bench.roll, roll_take(&bench.roll), first_place, 4 * MIB) == -ENOSPC);
+	cr_assert(roll_make(&bench.roll, roll_take(&bench.roll), first_place, 4 * MIB, NULL) ==
+		  -ENOSPC);
 	cr_assert(!present(first_place, LOGFILE_OPEN));
 	cr_assert(strstr(reason_get(), bench.path) != NULL);
 	leave_disk();
@@ -357,9 +370,46 @@ Test(roll, without_room_nothing_is_left, .init = set_up, .fini = tear_down)
 
 Test(roll, with_little_room_the_file_is_smaller, .init = set_up, .fini = tear_down)
 {
+	uint64_t size;
+
 	use_disk("3m");
-	cr_assert(made(first_place, 16 * MIB)->size == 2 * MIB);
-	cr_assert(size_of(first_place, LOGFILE_OPEN) == 2 * MIB);
+	size = made(first_place, 16 * MIB)->size;
+	cr_assert(size > 2 * MIB && size < 3 * MIB && size % PAGE_ALIGN == 0, "%llu",
+		  (unsigned long long)size);
+	cr_assert(size_of(first_place, LOGFILE_OPEN) == size);
+	leave_disk();
+}
+
+Test(roll, what_is_to_stay_free_stays_free, .init = set_up, .fini = tear_down)
+{
+	const struct roll_room leave = { .bytes = 5 * MIB, .percent = 100 };
+	const struct roll_room too_much = { .bytes = UINT64_MAX, .percent = 99 };
+	struct wfile *file = roll_take(&bench.roll);
+	uint64_t spare;
+
+	use_disk("8m");
+	cr_assert(roll_make(&bench.roll, file, first_place, 16 * MIB, &leave) == 0);
+	cr_assert(file->size > 2 * MIB && file->size <= 3 * MIB);
+	cr_assert(roll_spare(&bench.sys, bench.dir, NULL, &spare) == 0 && spare >= 5 * MIB);
+	cr_assert(roll_remove(&bench.roll, file) == 0);
+	cr_assert(roll_make(&bench.roll, file, first_place, 16 * MIB, &too_much) == -ENOSPC);
+	cr_assert(strstr(reason_get(), "--min-free") && strstr(reason_get(), bench.path));
+	cr_assert(file->fd < 0 && !present(first_place, LOGFILE_OPEN));
+	leave_disk();
+}
+
+Test(roll, of_size_and_share_the_smaller_stays_free, .init = set_up, .fini = tear_down)
+{
+	const struct roll_room size_wins = { .bytes = MIB, .percent = 50 };
+	const struct roll_room share_wins = { .bytes = 7 * MIB, .percent = 25 };
+	uint64_t all, spare;
+
+	use_disk("8m");
+	cr_assert(roll_spare(&bench.sys, bench.dir, NULL, &all) == 0);
+	cr_assert(roll_spare(&bench.sys, bench.dir, &size_wins, &spare) == 0);
+	cr_assert(spare == all - MIB);
+	cr_assert(roll_spare(&bench.sys, bench.dir, &share_wins, &spare) == 0);
+	cr_assert(spare == all - 2 * MIB);
 	leave_disk();
 }
 
@@ -388,7 +438,8 @@ Test(roll, a_limit_on_file_sizes_makes_smaller_files, .init = set_up, .fini = te
 Test(roll, a_limit_below_the_smallest_file_is_an_error, .init = set_up, .fini = tear_down)
 {
 	limit_file_size(MIB / 2);
-	cr_assert(roll_make(&bench.roll, roll_take(&bench.roll), first_place, 16 * MIB) == -EFBIG);
+	cr_assert(roll_make(&bench.roll, roll_take(&bench.roll), first_place, 16 * MIB, NULL) ==
+		  -EFBIG);
 	cr_assert(!present(first_place, LOGFILE_OPEN));
 }
 
@@ -632,10 +683,10 @@ Test(roll, a_failed_make_leaves_no_file_and_can_be_repeated, .init = set_up, .fi
 
 		fail_everything_once();
 		calls_until_failure = step;
-		if (roll_make(&bench.roll, file, place, MIB) == 0)
+		if (roll_make(&bench.roll, file, place, MIB, NULL) == 0)
 			break;
 		cr_assert(file->fd < 0 && !present(place, LOGFILE_OPEN), "step %d", step);
-		cr_assert(roll_make(&bench.roll, file, place, MIB) == 0, "step %d", step);
+		cr_assert(roll_make(&bench.roll, file, place, MIB, NULL) == 0, "step %d", step);
 		roll_drop(&bench.roll, file);
 	}
 	cr_assert(step == 8, "mkdir, sync, create, lock, room, open and sync the volume: %d",
@@ -790,7 +841,7 @@ Test(roll, free_space_is_in_bytes, .init = set_up, .fini = tear_down)
 {
 	uint64_t bytes = 0;
 
-	cr_assert(roll_free_space(&bench.sys, bench.dir, &bytes) == 0);
+	cr_assert(roll_spare(&bench.sys, bench.dir, NULL, &bytes) == 0);
 	cr_assert(bytes > MIB, "%llu", (unsigned long long)bytes);
 }
 

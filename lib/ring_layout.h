@@ -151,8 +151,9 @@ struct writer_status {
 	struct shared_u64 stalls;         /* times the disk was full                           */
 	struct shared_u64 io_errors;      /* failed writes and syncs                           */
 	struct shared_u64 stall_began_ns; /* CLOCK_BOOTTIME; 0 = not stalled              */
-	struct shared_u64 archived_files; /* compressed by this writer                    */
-	struct shared_u64 deleted_files;  /* by retention                                  */
+	struct shared_u32 archiver_pid;   /* the child that compresses; 0 = none runs     */
+	uint32_t reserved2;
+	struct shared_u64 deleted_files; /* by retention                                  */
 	struct shared_u64 deleted_bytes;
 	uint8_t reserved1[1856];
 	char log_path[WRITER_PATH_SIZE]; /* of that log: absolute, cut if longer          */

@@ -74,6 +74,17 @@ static json_t *json_count(uint64_t count)
 	return json_integer((json_int_t)count);
 }
 
+struct count {
+	const char *name;
+	uint64_t count;
+};
+
+static void set_counts(json_t *object, const struct count *counts, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		json_object_set_new(object, counts[i].name, json_count(counts[i].count));
+}
+
 static json_t *json_drops(const struct tally *tally)
 {
 	json_t *drops = json_object();
@@ -86,15 +97,29 @@ static json_t *json_drops(const struct tally *tally)
 	return drops;
 }
 
+static json_t *json_pid(uint32_t pid)
+{
+	return pid ? json_count(pid) : json_null();
+}
+
 static json_t *json_writer(const struct tally_writer *writer)
 {
-	return json_pack("{sb so ss? ss ss? sI sI sI sI sI}", "alive", writer->alive, "pid",
-			 writer->alive ? json_count(writer->pid) : json_null(), "io", writer->io,
-			 "state", writer->state, "directory",
-			 writer->directory[0] ? writer->directory : NULL, "pages",
-			 (json_int_t)writer->pages, "bytes", (json_int_t)writer->bytes, "files",
-			 (json_int_t)writer->files, "stalls", (json_int_t)writer->stalls,
-			 "io_errors", (json_int_t)writer->io_errors);
+	json_t *object = json_pack("{sb so ss? ss ss? so}", "alive", writer->alive, "pid",
+				   json_pid(writer->pid), "io", writer->io, "state", writer->state,
+				   "directory", writer->directory[0] ? writer->directory : NULL,
+				   "archiver_pid", json_pid(writer->archiver_pid));
+	const struct count counts[] = {
+		{ "pages", writer->pages },
+		{ "bytes", writer->bytes },
+		{ "files", writer->files },
+		{ "stalls", writer->stalls },
+		{ "io_errors", writer->io_errors },
+		{ "deleted_files", writer->deleted_files },
+		{ "deleted_bytes", writer->deleted_bytes },
+	};
+
+	set_counts(object, counts, COUNT_OF(counts));
+	return object;
 }
 
 static json_t *json_producer(const struct tally_producer *producer)
@@ -123,18 +148,14 @@ static json_t *json_ring(const struct tally *tally)
 		"lane_size", (json_int_t)geometry->blocks * BLOCK_SIZE, "record_max",
 		(json_int_t)geometry->record_max, "clock", tally_clock_name(geometry->clock),
 		"level", cli_level_name((int)tally->level), "removed", tally->closed);
-	const struct {
-		const char *name;
-		uint64_t count;
-	} counts[] = {
+	const struct count counts[] = {
 		{ "enqueued", tally->enqueued }, { "written", tally->written },
 		{ "durable", tally->durable },   { "pending", tally->pending },
 		{ "dropped", tally->dropped },   { "abandoned", tally->abandoned },
 		{ "failed", tally->failed },     { "quarantined_lanes", tally->quarantined },
 	};
 
-	for (size_t i = 0; i < COUNT_OF(counts); i++)
-		json_object_set_new(ring, counts[i].name, json_count(counts[i].count));
+	set_counts(ring, counts, COUNT_OF(counts));
 	json_object_set_new(ring, "dropped_by", json_drops(tally));
 	json_object_set_new(ring, "writer", json_writer(&tally->writer));
 	json_object_set_new(ring, "producers", json_producers(tally));
@@ -226,7 +247,9 @@ static void print_ring(const struct tally *tally, bool with_producers)
 	print_geometry(&tally->geometry);
 	printf(" %12" PRIu64 " %12" PRIu64 " %10" PRIu64 " %10" PRIu64, tally->enqueued,
 	       tally->written, tally->pending, tally->dropped);
-	if (writer->alive)
+	if (writer->alive && strcmp(writer->state, "stalled") == 0)
+		printf(" %8u %-8s", writer->pid, writer->state); /* no room on disk */
+	else if (writer->alive)
 		printf(" %8u %-8s", writer->pid, writer->io ? writer->io : "-");
 	else
 		printf(" %8s %-8s", "-", writer->state);

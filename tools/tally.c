@@ -66,6 +66,9 @@ static void count_writer(const struct count *count, struct tally_writer *ret)
 	ret->files = load_relaxed(&status->files);
 	ret->stalls = load_relaxed(&status->stalls);
 	ret->io_errors = load_relaxed(&status->io_errors);
+	ret->archiver_pid = ret->alive ? load_relaxed_u32(&status->archiver_pid) : 0;
+	ret->deleted_files = load_relaxed(&status->deleted_files);
+	ret->deleted_bytes = load_relaxed(&status->deleted_bytes);
 	utf8_copy_shown(ret->directory, status->log_path, sizeof(ret->directory));
 }
 

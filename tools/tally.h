@@ -28,7 +28,9 @@ struct tally_writer {
 	const char *io;    /* "uring", "pwrite", or NULL                                 */
 	const char *state; /* "none", "running", "killed", "clean", "stalled"            */
 	uint64_t pages, bytes, files, stalls, io_errors;
-	char directory[WRITER_PATH_SIZE]; /* of its log; "" = never had one                */
+	uint32_t archiver_pid;                 /* the child that compresses; 0 = none runs */
+	uint64_t deleted_files, deleted_bytes; /* by retention                            */
+	char directory[WRITER_PATH_SIZE];      /* of its log; "" = never had one                */
 };
 
 struct tally {

@@ -187,9 +187,26 @@ static void tell_recovery(const struct recovery *recovery)
 			      (unsigned long long)recovery->missing);
 }
 
+/* A new log on a disk that takes not even one file is a mistake, to be told at once. One that goes
+ * on, or a ring that holds something, waits for room. */
+static int check_room(const struct writer *writer, const char *path)
+{
+	const struct roll_room leave = { writer->config->min_free,
+					 writer->config->min_free_percent };
+	uint64_t spare;
+
+	if (drain_backlog(writer->ring) > 0 ||
+	    roll_spare(writer->sys, writer->dir, &leave, &spare) < 0 || spare >= FILE_SIZE_MIN)
+		return 0;
+	return reason_set(-ENOSPC,
+			  "directory \"%s\": no room for a log: %llu bytes may be taken, a file "
+			  "needs %d; make room, or lower --min-free",
+			  path, (unsigned long long)spare, FILE_SIZE_MIN);
+}
+
 static int recover(struct writer *writer, const char *path, struct recovery *recovery)
 {
-	bool continues, is_adopting;
+	bool continues, is_adopting, is_new;
 	uint64_t log_id;
 	int r = recover_log_id(writer->sys, writer->dir, &log_id);
 
@@ -206,7 +223,8 @@ static int recover(struct writer *writer, const char *path, struct recovery *rec
 		r = adopt(writer);
 	if (r < 0)
 		return r;
-	if (recovery->log_id == 0)
+	is_new = recovery->log_id == 0;
+	if (is_new)
 		r = new_log_id(writer, path, &recovery->log_id);
 	if (r < 0)
 		return r;
@@ -214,6 +232,10 @@ static int recover(struct writer *writer, const char *path, struct recovery *rec
 	 * where the disk has kept no file of it. */
 	continues = recovery->log_id == writer->ring->writer->log_id;
 	drain_restore_end(writer->ring, continues);
+	if (is_new)
+		r = check_room(writer, path);
+	if (r < 0)
+		return r;
 	writer_enter_ring(writer, writer->ring, recovery->log_id);
 	tell_recovery(recovery);
 	return 0;

@@ -25,6 +25,8 @@ state_is() {
 head -n 1000 "$WORK/in" | shmlog-push -r "$RING" --wait --name s
 shmlog-ctl flush "$RING"
 equal "$(stat_of "$RING" .durable)" 1000 "durable on a disk smaller than --max-file"
+stop_writer
+start_writer "$RING" "$WORK/disk/log" --flush-interval 5ms --max-file 2M
 
 # Full: the ring takes what it can, the rest is told to the producer.
 head -c 30M /dev/zero >"$WORK/disk/filler" 2>/dev/null || true

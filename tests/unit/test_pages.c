@@ -476,12 +476,29 @@ Test(no_room, for_a_file_stalls_until_there_is, .init = set_up, .fini = tear_dow
 	close_page("a");
 	pump();
 	cr_assert(state() == WRITER_STALLED && disk.count == 0);
+	cr_assert(pages.is_short);
 	sys.fallocate = sys_real.fallocate;
 	pump();
 	cr_assert(disk.count == 0, "not at once");
 	time_passed_ns += NS_PER_S;
 	complete_all();
 	cr_assert(state() == WRITER_RUNNING);
+	cr_assert(!pages.is_short);
+	expect_log_twice("a");
+}
+
+Test(no_room, nothing_is_begun_below_what_is_to_stay_free, .init = set_up, .fini = tear_down)
+{
+	config.min_free = UINT64_C(1) << 60;
+	config.min_free_percent = ROOM_NO_SHARE;
+	close_page("a");
+	pump();
+	cr_assert(state() == WRITER_STALLED && pages.is_short && disk.count == 0);
+	cr_assert(strstr(pages.trouble, "--min-free") != NULL, "%s", pages.trouble);
+	config.min_free = 0;
+	time_passed_ns += NS_PER_S;
+	complete_all();
+	cr_assert(state() == WRITER_RUNNING && !pages.is_short);
 	expect_log_twice("a");
 }
 
@@ -530,6 +547,58 @@ Test(roll, a_full_file_is_sealed_and_the_next_one_begins, .init = set_up, .fini 
 	cr_assert(is_sealed(1));
 	stop();
 	cr_assert(is_sealed(2));
+}
+
+Test(roll, a_volume_that_ends_takes_no_file_after_the_current, .init = set_up, .fini = tear_down)
+{
+	close_page("a");
+	complete_all();
+	const int64_t began = pages.volume_began;
+	time_passed_ns += NS_PER_S;
+	pages_end_volume(&pages);
+	pages_end_volume(&pages); /* asked again each turn, until it has ended */
+	complete_all();
+	close_page("b");
+	complete_all();
+	cr_assert(pages.file->place.volume_no == 2 && pages.file->place.file_no == 2);
+	cr_assert(pages.volume_began - began >= NS_PER_S);
+	pages_roll(&pages);
+	complete_all();
+	close_page("c");
+	complete_all();
+	cr_assert(pages.file->place.volume_no == 2, "a new file is no new volume");
+	expect_log_twice("a b c");
+}
+
+Test(roll, a_file_made_ahead_is_not_begun_in_a_volume_that_has_ended, .init = set_up,
+     .fini = tear_down)
+{
+	close_large_page("a");
+	close_large_page("b");
+	close_large_page("c");
+	complete_all();
+	cr_assert(pages.is_ahead_ready && pages.ahead->place.volume_no == 1);
+	pages_end_volume(&pages);
+	complete_all();
+	close_page("d");
+	complete_all();
+	cr_assert(pages.file->place.volume_no == 2 && pages.file->place.file_no == 3);
+	let_janitor_finish();
+	cr_assert(!is_open(2) && !is_sealed(2), "its number is left out");
+	cr_assert(volume.bytes == pages.file->size, "it does not count for its volume");
+	stop();
+	cr_assert(recover().missing == 0);
+}
+
+Test(roll, a_file_is_settled_when_its_file_page_is_complete, .init = set_up, .fini = tear_down)
+{
+	close_page("a");
+	pump();
+	cr_assert(pages.settled.file_no == 0);
+	complete(2);
+	cr_assert(pages.settled.file_no == 0);
+	complete(1);
+	cr_assert(pages.settled.file_no == 1 && pages.settled.volume_no == 1);
 }
 
 Test(roll, the_next_file_page_waits_for_all_pages_before, .init = set_up, .fini = tear_down)

@@ -1,6 +1,7 @@
 /*
- * drain_private.h - what the three files of the drain share: drain.c takes records into pages,
- * drain_page.c writes entries and FILE pages, drain_ring.c opens a ring and moves it on.
+ * drain_private.h - what the files of the drain share: drain.c takes records into pages,
+ * drain_page.c writes entries and FILE pages, drain_ring.c opens a ring and moves it on,
+ * drain_guard.c puts right what others have done to it.
  */
 #ifndef SHMLOG_WRITER_DRAIN_PRIVATE_H
 #define SHMLOG_WRITER_DRAIN_PRIVATE_H
@@ -83,5 +84,12 @@ static inline bool is_zero(const uint64_t counters[LOSS_REASONS])
 		any |= counters[i];
 	return any == 0;
 }
+
+/* drain_ring.c */
+
+/* Producers may write over what lies before @progress. */
+void drain_release_lane(struct drain_lane *lane, const struct progress *progress);
+/* ... and who waits for that, or for what is written or durable, is woken. */
+void drain_announce(struct drain *drain, struct drain_lane *lane);
 
 #endif

@@ -12,13 +12,9 @@
 #include <unistd.h>
 
 #include "hold.h"
+#include "say.h"
 #include "utf8.h"
 #include "writer.h"
-
-static void say(const char *text)
-{
-	(void)fprintf(stderr, "shmlog-writer: %s\n", text);
-}
 
 static int open_io(struct writer *writer, session_open_io *open)
 {

@@ -27,19 +27,6 @@ static int64_t now_ns(const struct writer *writer)
 	return writer->sys->now(CLOCK_MONOTONIC);
 }
 
-static void say(const char *text)
-{
-	(void)fprintf(stderr, "shmlog-writer: %s\n", text);
-}
-
-/* What may come again each second is said when it is something else. */
-static void say_of_ring(struct writer *writer, const char *text)
-{
-	if (strncmp(text, writer->told_of_ring, sizeof(writer->told_of_ring) - 1) != 0)
-		say(text);
-	(void)snprintf(writer->told_of_ring, sizeof(writer->told_of_ring), "%s", text);
-}
-
 /* ---- passes ---- */
 
 /* One pass over one ring. False: all buffers are busy, it has not come to its end. */
@@ -309,9 +296,7 @@ static void tell_trouble(struct writer *writer)
 
 	if (!pages->trouble[0])
 		return;
-	if (strcmp(pages->trouble, writer->told) != 0)
-		say(pages->trouble);
-	(void)snprintf(writer->told, sizeof(writer->told), "%s", pages->trouble);
+	say_news(&writer->told_of_disk, pages->trouble);
 	pages->trouble[0] = '\0';
 }
 
@@ -387,7 +372,7 @@ static void open_successor(struct writer *writer)
 	if (writer->ring_count == RINGS_MAX || writer->sync.phase != NO_SYNC)
 		return; /* asked again soon */
 	if (hold_successor(writer->sys, writer->config, writer->ring, &fresh) < 0) {
-		say_of_ring(writer, reason_get());
+		say_news(&writer->told_of_ring, reason_get());
 		return;
 	}
 	writer_enter_ring(writer, fresh, writer->pages.log_id);
@@ -462,7 +447,7 @@ static void check_memory(struct writer *writer, struct drain *ring)
 		       ring->segment.name,
 		       ring->is_cut ? "its memory was taken away, what lay in it is lost"
 				    : "its header was written over");
-	say_of_ring(writer, text);
+	say_news(&writer->told_of_ring, text);
 }
 
 static void remove_lost(struct writer *writer)
@@ -476,7 +461,7 @@ static void remove_lost(struct writer *writer)
 		       "ring \"%s\": it is damaged, and its name cannot be removed: %s; remove it, "
 		       "and a new one is made",
 		       writer->ring->segment.name, strerror(-r));
-	say_of_ring(writer, text);
+	say_news(&writer->told_of_ring, text);
 }
 
 /* Whoever may write to the segment may have written over what others read there of us. */
@@ -491,7 +476,8 @@ static void repair(struct writer *writer, struct drain *ring)
 	if (status->pending_log_id != writer->pages.log_id)
 		status->pending_log_id = writer->pages.log_id;
 	if (drain_repair(ring))
-		say_of_ring(writer, "the ring was closed, but not removed: opened it again");
+		say_news(&writer->told_of_ring,
+			 "the ring was closed, but not removed: opened it again");
 }
 
 static void check_rarely(struct writer *writer)
@@ -832,7 +818,7 @@ static int end(struct writer *writer)
 	POINT(writer_ended);
 	if (pages->fatal)
 		return reason_set(pages->fatal, "%s: %s; what was published waits in the ring",
-				  writer->config->directory, writer->told);
+				  writer->config->directory, writer->told_of_disk.text);
 	if (pages->is_stalled)
 		return reason_set(-ENOSPC,
 				  "%s: no room on disk; what was published waits in the ring",
@@ -841,8 +827,8 @@ static int end(struct writer *writer)
 		return reason_set(-EIO,
 				  "%s: the disk has not taken everything%s%s; what was published "
 				  "waits in the ring",
-				  writer->config->directory, *writer->told ? ": " : "",
-				  writer->told);
+				  writer->config->directory, *writer->told_of_disk.text ? ": " : "",
+				  writer->told_of_disk.text);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 
 #include "pages.h"
 #include "recover.h"
+#include "say.h"
 
 enum { RINGS_MAX = 4 };
 
@@ -65,8 +66,8 @@ struct writer {
 	struct writer_sync sync;
 	int stop_signals; /* TERM and INT so far                                     */
 	int64_t stop_deadline;
-	char told[320]; /* the last trouble that was printed                                 */
-	char told_of_ring[320]; /* ... of the ring's own                                     */
+	struct told told_of_disk;
+	struct told told_of_ring;
 };
 
 /* From now on the ring names this log and this writer: before the first page can be in flight. */

@@ -21,6 +21,9 @@ static const char *const state_suffix[] = {
 	[LOGFILE_OPEN] = ".shmlog.open",
 	[LOGFILE_SEALED] = ".shmlog",
 	[LOGFILE_COMPRESSED] = ".shmlog.lz4",
+	/* Side files. */
+	[LOGFILE_TORN] = ".shmlog.open.torn",
+	[LOGFILE_ARCHIVE_TMP] = ".shmlog.lz4.tmp",
 };
 
 void logdir_file_name(char name[LOGDIR_NAME_SIZE], const struct logdir_file *file)
@@ -55,7 +58,13 @@ static bool parse_number(const char *name, uint64_t *ret)
 	return true;
 }
 
-bool logdir_parse_file(const char *name, struct logdir_file *ret)
+static bool is_side(const struct logdir_file *file)
+{
+	return file->state == LOGFILE_TORN || file->state == LOGFILE_ARCHIVE_TMP;
+}
+
+/* A log file's name, or a side file's. */
+static bool parse_any(const char *name, struct logdir_file *ret)
 {
 	uint64_t number;
 
@@ -69,6 +78,16 @@ bool logdir_parse_file(const char *name, struct logdir_file *ret)
 		return true;
 	}
 	return false;
+}
+
+bool logdir_parse_file(const char *name, struct logdir_file *ret)
+{
+	struct logdir_file file;
+
+	if (!parse_any(name, &file) || is_side(&file))
+		return false;
+	*ret = file;
+	return true;
 }
 
 bool logdir_parse_volume(const char *name, uint64_t *ret_volume_no)
@@ -85,6 +104,7 @@ bool logdir_parse_volume(const char *name, uint64_t *ret_volume_no)
 struct walk {
 	struct logdir_list *list;
 	size_t capacity;
+	size_t side_capacity;
 	uint64_t *volumes;
 	size_t volume_count;
 	size_t volume_capacity;
@@ -107,18 +127,27 @@ static int grow(void **array, size_t count, size_t *capacity, size_t size)
 	return 0;
 }
 
-static int add_file(struct walk *walk, struct logdir_file file, uint64_t volume_no)
+static int append(struct logdir_file **files, size_t *count, size_t *capacity,
+		  const struct logdir_file *file)
 {
-	struct logdir_list *list = walk->list;
-	void *files = list->files;
-	const int r = grow(&files, list->count, &walk->capacity, sizeof(file));
+	void *array = *files;
+	const int r = grow(&array, *count, capacity, sizeof(*file));
 
 	if (r < 0)
 		return r;
-	list->files = files;
-	file.volume_no = volume_no;
-	list->files[list->count++] = file;
+	*files = array;
+	(*files)[(*count)++] = *file;
 	return 0;
+}
+
+static int add_file(struct walk *walk, struct logdir_file file, uint64_t volume_no)
+{
+	struct logdir_list *list = walk->list;
+
+	file.volume_no = volume_no;
+	if (is_side(&file))
+		return append(&list->sides, &list->side_count, &walk->side_capacity, &file);
+	return append(&list->files, &list->count, &walk->capacity, &file);
 }
 
 static int add_volume(struct walk *walk, uint64_t volume_no)
@@ -142,7 +171,7 @@ static int add_name(struct walk *walk, const char *name, uint64_t volume_no)
 	struct logdir_file file;
 	uint64_t number;
 
-	if (logdir_parse_file(name, &file))
+	if (parse_any(name, &file))
 		return add_file(walk, file, volume_no);
 	if (volume_no == 0 && logdir_parse_volume(name, &number))
 		return add_volume(walk, number);
@@ -221,6 +250,12 @@ static int compare_files(const void *left, const void *right)
 	return (int)a->state - (int)b->state;
 }
 
+static void sort(struct logdir_file *files, size_t count)
+{
+	if (count > 0)
+		qsort(files, count, sizeof(files[0]), compare_files);
+}
+
 int logdir_list_from(const struct sys *sys, int dir, uint64_t volume_first, struct logdir_list *ret)
 {
 	struct logdir_list list = { 0 };
@@ -234,8 +269,8 @@ int logdir_list_from(const struct sys *sys, int dir, uint64_t volume_first, stru
 		logdir_list_free(&list);
 		return r;
 	}
-	if (list.count > 0)
-		qsort(list.files, list.count, sizeof(list.files[0]), compare_files);
+	sort(list.files, list.count);
+	sort(list.sides, list.side_count);
 	*ret = list;
 	return 0;
 }
@@ -248,5 +283,6 @@ int logdir_list(const struct sys *sys, int dir, struct logdir_list *ret)
 void logdir_list_free(struct logdir_list *list)
 {
 	free(list->files);
+	free(list->sides);
 	*list = (struct logdir_list){ 0 };
 }

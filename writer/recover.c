@@ -4,7 +4,6 @@
 #include "recover.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,10 +158,10 @@ static bool is_all_zero(const uint8_t *bytes, size_t size)
 
 static int open_torn(const struct recovering *recovering, const struct logdir_file *name)
 {
-	char path[LOGDIR_NAME_SIZE], torn[LOGDIR_NAME_SIZE + 8];
+	const struct logdir_file side = { name->volume_no, name->file_no, LOGFILE_TORN };
+	char torn[LOGDIR_NAME_SIZE];
 
-	logdir_file_name(path, name);
-	(void)snprintf(torn, sizeof(torn), "%s.torn", path);
+	logdir_file_name(torn, &side);
 	return recovering->sys->openat(recovering->roll->dir, torn,
 				       O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 }

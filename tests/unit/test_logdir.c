@@ -48,6 +48,8 @@ Test(logdir, names_have_ten_digits_and_say_their_state)
 	const struct logdir_file archive = { .volume_no = 1,
 					     .file_no = 2,
 					     .state = LOGFILE_COMPRESSED };
+	const struct logdir_file torn = { 1, 2, LOGFILE_TORN };
+	const struct logdir_file half = { 1, 2, LOGFILE_ARCHIVE_TMP };
 	char name[LOGDIR_NAME_SIZE];
 
 	logdir_file_name(name, &open_file);
@@ -56,6 +58,10 @@ Test(logdir, names_have_ten_digits_and_say_their_state)
 	cr_expect_str_eq(name, "9999999999.shmlog");
 	logdir_file_name(name, &archive);
 	cr_expect_str_eq(name, "0000000001/0000000002.shmlog.lz4");
+	logdir_file_name(name, &torn);
+	cr_expect_str_eq(name, "0000000001/0000000002.shmlog.open.torn");
+	logdir_file_name(name, &half);
+	cr_expect_str_eq(name, "0000000001/0000000002.shmlog.lz4.tmp");
 	logdir_volume_name(name, 12);
 	cr_expect_str_eq(name, "0000000012");
 }
@@ -85,6 +91,8 @@ Test(logdir, what_is_nearly_a_name_is_none)
 		"0000000001.shmlogs",
 		"0000000001.shmlog.ope",
 		"0000000001.shmlog.open.tmp",
+		"0000000001.shmlog.open.torn",
+		"0000000001.shmlog.lz4.tmp",
 		"0000000001.shmlog.lz4~",
 		"00000000001.shmlog",
 		"000000001.shmlog",
@@ -146,9 +154,33 @@ Test(logdir, a_log_is_listed_in_the_order_of_its_files)
 	cr_expect_eq(list.files[2].state, LOGFILE_COMPRESSED);
 	cr_expect_eq(list.files[3].file_no, 10);
 	cr_expect_eq(list.files[3].volume_no, 2);
-	cr_expect_eq(list.foreign, 3);
+	cr_expect_eq(list.foreign, 2);
 	cr_expect(list.has_lock);
 	cr_expect_eq(list.volume_last, 3);
+	logdir_list_free(&list);
+}
+
+Test(logdir, side_files_are_listed_apart_and_are_not_foreign)
+{
+	struct logdir_list list;
+
+	make_dir("0000000002");
+	make_dir("0000000001");
+	make_file("0000000002/0000000004.shmlog.lz4.tmp");
+	make_file("0000000001/0000000003.shmlog.open.torn");
+	make_file("0000000001/0000000003.shmlog");
+	make_file("0000000001/0000000003.shmlog.torn");
+	make_file("0000000001/0000000003.shmlog.lz4.tmp~");
+	cr_assert_eq(logdir_list(&sys_real, dir, &list), 0);
+	cr_expect_eq(list.count, 1);
+	cr_assert_eq(list.side_count, 2);
+	cr_expect_eq(list.sides[0].volume_no, 1);
+	cr_expect_eq(list.sides[0].file_no, 3);
+	cr_expect_eq(list.sides[0].state, LOGFILE_TORN);
+	cr_expect_eq(list.sides[1].volume_no, 2);
+	cr_expect_eq(list.sides[1].file_no, 4);
+	cr_expect_eq(list.sides[1].state, LOGFILE_ARCHIVE_TMP);
+	cr_expect_eq(list.foreign, 2);
 	logdir_list_free(&list);
 }
 

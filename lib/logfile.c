@@ -147,6 +147,31 @@ bool logfile_resync(struct logfile *file, uint64_t limit, void *buffer)
 	return false;
 }
 
+int logfile_seal(struct logfile *file, uint64_t size, void *buffer, uint64_t *ret_offset)
+{
+	struct seal_trailer trailer = { 0 };
+	struct page_header header;
+	ssize_t n;
+	int r;
+
+	if (size < sizeof(trailer))
+		return -EBADMSG;
+	n = logfile_read(file, &trailer, sizeof(trailer), size - sizeof(trailer));
+	if (n < 0)
+		return (int)n;
+	if (n != sizeof(trailer) || trailer.magic != TRAILER_MAGIC || trailer.seal_offset >= size)
+		return -EBADMSG;
+	r = logfile_header(file, trailer.seal_offset, &header);
+	if (r == 0) {
+		logfile_seek(file, trailer.seal_offset, header.page_no);
+		r = logfile_next(file, buffer);
+	}
+	if (r == 0 && header.kind != PAGE_SEAL)
+		return -EBADMSG;
+	*ret_offset = trailer.seal_offset;
+	return r == -ENODATA ? -EBADMSG : r;
+}
+
 int logfile_is_held(const struct logfile *file)
 {
 	return file->sys->lock_query(file->fd, 0, 0);

@@ -58,6 +58,15 @@ bool logfile_resync(struct logfile *file, uint64_t limit, void *buffer);
 /* Go to a page whose offset and number are known (from an index). */
 void logfile_seek(struct logfile *file, uint64_t offset, uint64_t page_no);
 
+/**
+ * logfile_seal() - the SEAL page of a sealed file, by the trailer in its last bytes.
+ * @size: of the file. Its FILE page was read.
+ * @buffer: PAGE_MAX bytes, 8-aligned.
+ * On success the file stands behind the SEAL page.
+ * Return: 0; -EBADMSG there is none, or it is damaged; -errno of the read.
+ */
+int logfile_seal(struct logfile *file, uint64_t size, void *buffer, uint64_t *ret_offset);
+
 /* 1: a writer holds the file (its fence lock); 0: nobody does; -errno. */
 int logfile_is_held(const struct logfile *file);
 

@@ -340,6 +340,23 @@ ssize_t sys_read_fully(const struct sys *sys, int fd, void *buffer, size_t size,
 	return (ssize_t)done;
 }
 
+int sys_write_fully(const struct sys *sys, int fd, const void *buffer, size_t size, uint64_t offset)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		const ssize_t n = sys->pwrite(fd, (const uint8_t *)buffer + done, size - done,
+					      (off_t)(offset + done));
+
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? (int)n : -EIO;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
 const struct sys sys_real = {
 	.open = real_open,
 	.openat = real_openat,

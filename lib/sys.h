@@ -70,6 +70,10 @@ struct sys {
 /* pread() until @size bytes are there: the count, fewer only at the end of the file, or -errno. */
 ssize_t sys_read_fully(const struct sys *sys, int fd, void *buffer, size_t size, uint64_t offset);
 
+/* pwrite() until all @size bytes are written: 0 or -errno. */
+int sys_write_fully(const struct sys *sys, int fd, const void *buffer, size_t size,
+		    uint64_t offset);
+
 /* The real calls. */
 extern const struct sys sys_real;
 

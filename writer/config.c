@@ -663,7 +663,7 @@ static void print_config(const struct config *config)
 
 static int check_required(const struct config *config)
 {
-	if (config->ring[0] == '\0') {
+	if (config->ring[0] == '\0' && !config->archive) {
 		complain("no ring: give -r RING (or SHMLOG_RING, or `ring' in the configuration "
 			 "file)");
 		return EX_USAGE;

@@ -1,11 +1,14 @@
 /*
- * main.c - from the command line to a session, and from its error to an exit status.
+ * main.c - from the command line to a session or an archiving, and from its error to an exit
+ * status.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 
+#include "archive.h"
 #include "bus.h"
 #include "session.h"
 
@@ -43,12 +46,18 @@ static int exit_status(int error)
 int main(int argc, char **argv)
 {
 	static struct config config;
-	int r = config_load(argc, argv, &config);
+	int r;
 
+	if (argc > 0 && strcmp(argv[0], ARCHIVE_NAME) == 0)
+		return archive_child(argc, argv);
+	r = config_load(argc, argv, &config);
 	if (r != 0 || config.done)
 		return r;
-	r = session_run(&config, bus_guard(), io_open);
+	if (config.archive)
+		r = archive_by_hand(&config, &sys_real);
+	else
+		r = session_run(&config, bus_guard(), io_open);
 	if (r < 0)
 		(void)fprintf(stderr, "shmlog-writer: %s\n", reason_get());
-	return exit_status(r);
+	return r > 0 ? EXIT_FAILURE : exit_status(r);
 }

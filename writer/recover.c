@@ -431,27 +431,15 @@ static void take_page(struct recovering *recovering, bool restore)
 		drain_restore_page(recovering->ring, header);
 }
 
-/* The SEAL page into the buffer, by the trailer. -EBADMSG: there is none. */
+/* The SEAL page into the buffer. -EBADMSG: there is none. */
 static int read_seal(struct recovering *recovering, struct logfile *file, uint64_t *ret_offset)
 {
-	struct seal_trailer trailer = { 0 };
-	struct page_header header;
 	struct stat status;
-	int r = recovering->sys->fstat(file->fd, &status);
+	const int r = recovering->sys->fstat(file->fd, &status);
 
 	if (r < 0)
 		return r;
-	if (status.st_size < (off_t)sizeof(trailer) ||
-	    logfile_read(file, &trailer, sizeof(trailer),
-			 (uint64_t)status.st_size - sizeof(trailer)) != sizeof(trailer) ||
-	    trailer.magic != TRAILER_MAGIC || trailer.seal_offset >= (uint64_t)status.st_size)
-		return -EBADMSG;
-	r = logfile_header(file, trailer.seal_offset, &header);
-	if (r < 0)
-		return r;
-	*ret_offset = trailer.seal_offset;
-	logfile_seek(file, trailer.seal_offset, header.page_no);
-	return logfile_next(file, recovering->buffer);
+	return logfile_seal(file, (uint64_t)status.st_size, recovering->buffer, ret_offset);
 }
 
 /*

@@ -600,6 +600,12 @@ void pages_pump(struct pages *pages)
 	think_ahead(pages);
 }
 
+void pages_try_again(struct pages *pages)
+{
+	pages->make_at = 0;
+	pages->retry_at = 0;
+}
+
 /* ---- the second thread's results ---- */
 
 static void made(struct pages *pages, const struct janitor_job *job)

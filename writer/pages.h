@@ -125,6 +125,9 @@ void pages_sync_done(struct pages *pages, bool is_good);
  * IO_BUFFERS; @error as io.h says. */
 void pages_written(struct pages *pages, unsigned tag, int error);
 
+/* There may be room now: do not wait until the next try is due. */
+void pages_try_again(struct pages *pages);
+
 /* Take the results of the second thread; pages_wait() waits for one, at most @timeout_ns. */
 void pages_collect(struct pages *pages);
 void pages_wait(struct pages *pages, int64_t timeout_ns);

@@ -23,6 +23,7 @@ struct recovery {
 	uint64_t page_next;
 	uint64_t previous_file_no;
 	uint64_t previous_checksum;
+	uint64_t keep_from; /* the first of the files that a restart would need; 0: none    */
 	struct roll_volume volume;
 	unsigned sealed;  /* files that this recovery sealed                               */
 	uint64_t missing; /* pages known to be lost                                        */

@@ -48,28 +48,41 @@ int roll_check_directory(const struct sys *sys, int dir, const char *path)
 	return 0;
 }
 
-/* Bytes to leave of a file system with @blocks of @block_size bytes. */
-static uint64_t left_free(const struct roll_room *leave, uint64_t blocks, uint64_t block_size)
-{
-	if (leave->percent >= 100)
-		return leave->bytes == UINT64_MAX ? 0 : leave->bytes;
-	return min_u64(leave->bytes, blocks * leave->percent / 100 * block_size);
-}
-
-int roll_spare(const struct sys *sys, int dir, const struct roll_room *leave, uint64_t *ret_bytes)
+/* What there is: bytes that an unprivileged process may still write, and of these what stays. */
+static int ask_space(const struct sys *sys, int dir, const struct roll_room *leave,
+		     uint64_t *ret_free, uint64_t *ret_left)
 {
 	struct statfs about;
-	uint64_t block_size, spare, left = 0;
+	uint64_t block_size;
 	const int error = sys->fstatfs(dir, &about);
 
 	if (error)
 		return error;
 	block_size = (uint64_t)(about.f_frsize > 0 ? about.f_frsize : about.f_bsize);
-	spare = (uint64_t)about.f_bavail * block_size;
-	if (leave)
-		left = left_free(leave, (uint64_t)about.f_blocks, block_size);
-	*ret_bytes = spare > left ? spare - left : 0;
+	*ret_free = (uint64_t)about.f_bavail * block_size;
+	*ret_left = leave ? leave->bytes : 0;
+	if (leave && leave->percent < 100)
+		*ret_left = min_u64(*ret_left,
+				    (uint64_t)about.f_blocks * leave->percent / 100 * block_size);
 	return 0;
+}
+
+int roll_left_free(const struct sys *sys, int dir, const struct roll_room *leave,
+		   uint64_t *ret_bytes)
+{
+	uint64_t unused;
+
+	return ask_space(sys, dir, leave, &unused, ret_bytes);
+}
+
+int roll_spare(const struct sys *sys, int dir, const struct roll_room *leave, uint64_t *ret_bytes)
+{
+	uint64_t spare, left;
+	const int error = ask_space(sys, dir, leave, &spare, &left);
+
+	if (!error)
+		*ret_bytes = spare > left ? spare - left : 0;
+	return error;
 }
 
 static void slot_clear(struct wfile *file)

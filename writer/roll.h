@@ -82,6 +82,10 @@ struct roll_room {
 	uint32_t percent; /* 100 and above: only the bytes count                           */
 };
 
+/* The bytes that this is. */
+int roll_left_free(const struct sys *sys, int dir, const struct roll_room *leave,
+		   uint64_t *ret_bytes);
+
 /**
  * roll_spare() - bytes that the log may still take.
  * @leave: what has to stay free; NULL: nothing.

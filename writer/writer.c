@@ -327,6 +327,7 @@ static void turn(struct writer *writer, int64_t timeout_ns)
 	serve_requests(writer);
 	begin_sync(writer);
 	roll_by_age(writer);
+	tidy_turn(&writer->tidy);
 	tell_trouble(writer);
 }
 
@@ -556,6 +557,7 @@ static void take_signals(struct writer *writer)
 			break;
 		case SIGHUP:
 			(void)config_reload(writer->config);
+			tidy_hurry(&writer->tidy);
 			ask_self(writer, false);
 			break;
 		case SIGUSR1:
@@ -891,6 +893,7 @@ int writer_run(struct writer *writer, const struct recovery *recovery)
 	if (r < 0)
 		return reason_set(r, "cannot start the second thread: %s", strerror(-r));
 	start_pages(writer, recovery);
+	tidy_begin(&writer->tidy, &writer->pages, writer->dir_lock, recovery->keep_from);
 	writer->sync.next = now_ns(writer);
 	if (writer->config->once) {
 		stop(writer);
@@ -902,5 +905,6 @@ int writer_run(struct writer *writer, const struct recovery *recovery)
 	}
 	r = end(writer);
 	janitor_stop(&writer->janitor);
+	tidy_end(&writer->tidy);
 	return r;
 }

@@ -13,6 +13,7 @@
 #include "pages.h"
 #include "recover.h"
 #include "say.h"
+#include "tidy.h"
 
 enum { RINGS_MAX = 4 };
 
@@ -49,6 +50,7 @@ struct writer {
 	struct roll_volume volume;
 	struct janitor *janitor;
 	struct pages pages;
+	struct tidy tidy;
 	struct drain *ring; /* the ring by its name: the last of `rings`                     */
 	struct drain *rings[RINGS_MAX]; /* before it: removed ones that are not drained yet  */
 	unsigned ring_count;

@@ -67,12 +67,15 @@ static int ask_space(const struct sys *sys, int dir, const struct roll_room *lea
 	return 0;
 }
 
-int roll_left_free(const struct sys *sys, int dir, const struct roll_room *leave,
-		   uint64_t *ret_bytes)
+int roll_lack(const struct sys *sys, int dir, const struct roll_room *leave, uint64_t size,
+	      uint64_t *ret_bytes)
 {
-	uint64_t unused;
+	uint64_t spare, left;
+	const int error = ask_space(sys, dir, leave, &spare, &left);
 
-	return ask_space(sys, dir, leave, &unused, ret_bytes);
+	if (!error)
+		*ret_bytes = left + size > spare ? left + size - spare : 0;
+	return error;
 }
 
 int roll_spare(const struct sys *sys, int dir, const struct roll_room *leave, uint64_t *ret_bytes)

@@ -82,9 +82,9 @@ struct roll_room {
 	uint32_t percent; /* 100 and above: only the bytes count                           */
 };
 
-/* The bytes that this is. */
-int roll_left_free(const struct sys *sys, int dir, const struct roll_room *leave,
-		   uint64_t *ret_bytes);
+/* Bytes that have to become free before the log may take @size more; 0: it may. */
+int roll_lack(const struct sys *sys, int dir, const struct roll_room *leave, uint64_t size,
+	      uint64_t *ret_bytes);
 
 /**
  * roll_spare() - bytes that the log may still take.

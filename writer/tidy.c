@@ -72,13 +72,11 @@ static void start_child(struct tidy *tidy)
 static int set_room(struct tidy *tidy)
 {
 	struct tidy_order *order = &tidy->order;
-	uint64_t left = 0;
-	int r = 0;
+	int r;
 
 	if (order->room == 0 || (order->may_wait_for_room && is_archiving(tidy))) /* I3 */
 		return 0;
-	r = roll_left_free(tidy->sys, tidy->retain.dir, &order->leave, &left);
-	order->limits.room = order->room + left;
+	r = roll_lack(tidy->sys, tidy->retain.dir, &order->leave, order->room, &order->limits.room);
 	return r < 0 ? reason_set(r, "directory \"%s\": cannot ask for free space: %s",
 				  tidy->retain.path, strerror(-r))
 		     : 0;

@@ -625,10 +625,10 @@ static void made(struct pages *pages, const struct janitor_job *job)
 	roll_give(job->file);
 	pages->ahead = NULL;
 	pages->make_at = now_ns(pages) + RETRY_MS * (int64_t)NS_PER_MS;
-	if (job->error == -ENOSPC && !pages->file)
-		enter_stall(pages, job->reason);
-	else
+	if (job->error != -ENOSPC)
 		tell(pages, "cannot make the next file, trying again", job->reason);
+	else if (!pages->file) /* else nobody needs it yet, and there may be room by then */
+		enter_stall(pages, job->reason);
 	/* The current file, if there is one, goes on to its end. */
 	if (!pages->file && (job->error == -EFBIG || job->error == -EROFS || job->error == -EACCES))
 		pages->fatal = job->error;

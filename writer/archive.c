@@ -132,6 +132,15 @@ static size_t block_size(const struct archive_map *map, size_t block)
 	return (size_t)(map->offsets[block + 1] - map->offsets[block]);
 }
 
+/* Bytes that the block in archiving->page becomes; as many as it has if it becomes no smaller. */
+static size_t packed_alone(const struct archiving *archiving, size_t size)
+{
+	const int n = LZ4_compress_default((const char *)archiving->page, (char *)archiving->packed,
+					   (int)size, (int)size);
+
+	return n > 0 ? (size_t)n : size;
+}
+
 /* Some blocks, each by itself. There are two at least, and the first is the FILE page, which is
  * not like the others. */
 static int sample(const struct archiving *archiving, const struct archive_map *map)
@@ -145,9 +154,7 @@ static int sample(const struct archiving *archiving, const struct archive_map *m
 		if (r < 0)
 			return r;
 		all += size;
-		packed += (uint64_t)LZ4_compress_default((const char *)archiving->page,
-							 (char *)archiving->packed, (int)size,
-							 (int)archiving->packed_size);
+		packed += packed_alone(archiving, size);
 	}
 	return packed <= all - all / SAVING_MIN ? 0 : ARCHIVE_STAYS;
 }
@@ -234,24 +241,21 @@ static int remove_half(const struct archiving *archiving)
 
 	name_of(archiving, LOGFILE_ARCHIVE_TMP, name);
 	r = archiving->sys->unlinkat(archiving->log->dir, name, 0);
-	if (r < 0 && r != -ENOENT)
-		return failed(archiving, LOGFILE_ARCHIVE_TMP, "remove", r);
-	return 0;
+	return r == -ENOENT ? 0 : r;
 }
 
 static int create_half(struct archiving *archiving)
 {
+	const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
 	char name[LOGDIR_NAME_SIZE];
-	int r = remove_half(archiving);
+	int fd = remove_half(archiving);
 
-	if (r < 0)
-		return r;
 	name_of(archiving, LOGFILE_ARCHIVE_TMP, name);
-	r = archiving->sys->openat(archiving->log->dir, name,
-				   O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
-	if (r < 0)
-		return failed(archiving, LOGFILE_ARCHIVE_TMP, "create", r);
-	archiving->archive = r;
+	if (fd == 0)
+		fd = archiving->sys->openat(archiving->log->dir, name, flags, FILE_MODE);
+	if (fd < 0)
+		return failed(archiving, LOGFILE_ARCHIVE_TMP, "create", fd);
+	archiving->archive = fd;
 	archiving->is_half = true;
 	return 0;
 }
@@ -293,41 +297,58 @@ static int differs(const struct archiving *archiving)
 		archiving->log->path, name);
 }
 
-/* The archive's bytes at @offset are the original's. */
-static int compare_at(const struct archiving *archiving, struct input *input, uint64_t offset,
+/* @size bytes of what the archive holds into archiving->packed; fewer only at its end. */
+static ssize_t unpack(const struct archiving *archiving, struct input *input, uint64_t offset,
 		      size_t size)
 {
 	const ssize_t n = input_read(input, archiving->packed, size, offset);
+
+	if (n == -EBADMSG)
+		return differs(archiving);
+	return n < 0 ? failed(archiving, archive_state(archiving), "read", (int)n) : n;
+}
+
+static int compare_at(const struct archiving *archiving, struct input *input, uint64_t offset,
+		      size_t size)
+{
+	const ssize_t n = unpack(archiving, input, offset, size);
 	int r;
 
-	if (n < 0 && n != -EBADMSG)
-		return failed(archiving, archive_state(archiving), "read", (int)n);
-	if (n != (ssize_t)size)
-		return differs(archiving);
+	if (n < 0)
+		return (int)n;
 	r = read_original(archiving, offset, size);
-	if (r == 0 && memcmp(archiving->page, archiving->packed, size) != 0)
+	if (r == 0 && (n != (ssize_t)size || memcmp(archiving->page, archiving->packed, size) != 0))
 		r = differs(archiving);
 	return r;
 }
 
-static int compare(const struct archiving *archiving)
+/* All bytes of the original, and then the end of a sound frame. */
+static int compare_all(const struct archiving *archiving, struct input *input)
 {
 	const uint64_t end = (uint64_t)archiving->about.st_size;
-	struct input *input;
-	uint8_t behind;
+	ssize_t behind;
 	size_t size;
-	int r = input_open(archiving->sys, archiving->archive, INPUT_LZ4, &input);
+	int r = 0;
 
-	if (r < 0)
-		return failed(archiving, archive_state(archiving), "read", r);
 	for (uint64_t offset = 0; offset < end && r == 0; offset += size) {
 		size = (size_t)min_u64(PAGE_MAX, end - offset);
 		r = compare_at(archiving, input, offset, size);
 		meter_add(archiving->meter, 0);
 	}
-	/* The end, by a sound frame. */
-	if (r == 0 && input_read(input, &behind, 1, end) != 0)
-		r = differs(archiving);
+	if (r < 0)
+		return r;
+	behind = unpack(archiving, input, end, 1);
+	return behind > 0 ? differs(archiving) : (int)behind;
+}
+
+static int compare(const struct archiving *archiving)
+{
+	struct input *input;
+	int r = input_open(archiving->sys, archiving->archive, INPUT_LZ4, &input);
+
+	if (r < 0)
+		return failed(archiving, archive_state(archiving), "read", r);
+	r = compare_all(archiving, input);
 	input_close(&input);
 	return r;
 }

@@ -801,3 +801,76 @@ Test(retain, no_descriptor_is_left_behind)
 	cr_assert_eq(run(&all_that_may_go), -EIO);
 	cr_expect_eq(count_descriptors(), before);
 }
+
+/* The Nth call fails; from then on all are real again. */
+static int calls_until_fault;
+
+static bool fails_now(void)
+{
+	return --calls_until_fault == 0;
+}
+
+static int faulty_openat(int at, const char *path, int flags, mode_t mode)
+{
+	return fails_now() ? -EMFILE : sys_real.openat(at, path, flags, mode);
+}
+
+static int faulty_fstatat(int at, const char *path, struct stat *ret, int flags)
+{
+	return fails_now() ? -EIO : sys_real.fstatat(at, path, ret, flags);
+}
+
+static int faulty_unlinkat(int at, const char *path, int flags)
+{
+	return fails_now() ? -EPERM : sys_real.unlinkat(at, path, flags);
+}
+
+static int faulty_fsync(int fd)
+{
+	return fails_now() ? -EIO : sys_real.fsync(fd);
+}
+
+/* The first of files 1 .. @count that is there, and behind it there is no hole. */
+static unsigned first_left(unsigned count)
+{
+	unsigned first = 0;
+
+	for (unsigned i = 1; i <= count; i++) {
+		char name[LOGDIR_NAME_SIZE];
+
+		(void)snprintf(name, sizeof(name), "%010u/%010u.shmlog", (i - 1) / 3 + 1, i);
+		if (first == 0 && is_there(name))
+			first = i;
+		cr_assert_eq(is_there(name), first > 0, "call %d: %s", calls_until_fault, name);
+	}
+	return first;
+}
+
+Test(retain, whatever_call_fails_what_is_left_is_the_end_of_the_log)
+{
+	int faults = 0;
+
+	sys.openat = faulty_openat;
+	sys.fstatat = faulty_fstatat;
+	sys.unlinkat = faulty_unlinkat;
+	sys.fsync = faulty_fsync;
+	for (int nth = 1;; nth++) {
+		const unsigned before = count_descriptors();
+		int r;
+
+		make_log(7);
+		calls_until_fault = nth;
+		r = run(&all_that_may_go);
+		cr_assert_eq(count_descriptors(), before, "call %d", nth);
+		cr_assert(first_left(7) == result.files + 1, "call %d", nth);
+		faults += r < 0;
+		if (calls_until_fault > 0)
+			break;
+		calls_until_fault = 0;
+		run_all();
+		cr_assert_eq(first_left(7), 7, "call %d", nth);
+		cr_assert_eq(unlinkat(dir, "0000000003/0000000007.shmlog", 0), 0);
+	}
+	/* What may fail without harm: the removal of a volume. */
+	cr_assert(faults >= 20, "%d faults", faults);
+}

@@ -61,6 +61,19 @@ void fixture_lose_page(struct fixture_file *file, uint64_t seen);
 /* SEAL page, exact size, final name. */
 void fixture_seal(struct fixture_file *file);
 
+/* How an archive is made: by the rule of archive_map.h, or in another way. */
+struct fixture_frame {
+	const uint64_t *cuts; /* where blocks begin, from 0; NULL: by the rule          */
+	size_t cut_count;
+	bool is_linked;
+	bool has_block_checksums;
+	bool has_no_size;
+};
+
+/* The sealed file goes, its archive is there; file->path names it. @frame NULL: as the writer does.
+ */
+void fixture_compress(struct fixture_file *file, const struct fixture_frame *frame);
+
 /* Change @size bytes at @offset of a finished or open file. */
 void fixture_scribble(const char *path, uint64_t offset, const void *bytes, size_t size);
 void fixture_path(const struct fixture *fixture, char path[160], uint64_t file_no,

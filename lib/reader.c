@@ -97,7 +97,7 @@ static void fill_record(struct shmlog_record *record, const struct held_record *
 		.level = header.level & 7,
 		.data = held->payload,
 		.length = header.length,
-		.time_ns = page_realtime_ns(page, header.ticks),
+		.time_ns = page_realtime_ns(page, reader_stamp(page, &header)),
 		.ticks = header.ticks,
 		.page_no = page->page_no,
 		.pid = about->pid,

@@ -182,18 +182,27 @@ int feed_file_open(const struct feed *feed, const struct logdir_file *name, stru
 	return r;
 }
 
+/* Who holds a directory that was removed finds it empty. */
+static bool is_removed(const struct feed *feed)
+{
+	struct stat about;
+
+	return feed->list.count == 0 && feed->sys->fstat(feed->dir, &about) == 0 &&
+	       about.st_nlink == 0;
+}
+
 int feed_relist(struct feed *feed, uint64_t volume_no)
 {
 	struct logdir_list list;
 	const int r = logdir_list_from(feed->sys, feed->dir, volume_no, &list);
 
-	if (r == -ENOENT)
-		return reason_set(-EIO, "\"%s\": the log directory has been removed", feed->path);
 	if (r < 0)
 		return reason_set(r, "\"%s\": cannot be listed: %s", feed->path, strerror(-r));
 	logdir_list_free(&feed->list);
 	feed->list = list;
 	feed->listed_from = volume_no;
+	if (is_removed(feed))
+		return reason_set(-EIO, "\"%s\": the log directory has been removed", feed->path);
 	return 0;
 }
 

@@ -61,8 +61,10 @@ static struct page_stamp stamp_of(const struct fixture_file *file, uint64_t seen
 				    .segment_id = file->segment_id,
 				    .salt = file->salt,
 				    .seen = seen,
-				    .sample_ticks = 0,
-				    .sample_realtime_ns = FIXTURE_EPOCH_NS,
+				    .sample_ticks = file->sample_ticks,
+				    .sample_realtime_ns = FIXTURE_EPOCH_NS +
+							  (int64_t)file->sample_ticks +
+							  file->clock_ns,
 				    .ticks_per_s = file->ticks_per_s };
 }
 
@@ -188,8 +190,8 @@ void fixture_seal(struct fixture_file *file)
 	char sealed[160];
 	uint32_t length;
 
+	stamp.sample_realtime_ns += (int64_t)(file->last_ticks - stamp.sample_ticks);
 	stamp.sample_ticks = file->last_ticks;
-	stamp.sample_realtime_ns += (int64_t)file->last_ticks;
 	length = page_build_seal(file->buffer, &info, file->index, file->offset, &stamp);
 	write_at(file, length);
 	file->offset += length;

@@ -231,7 +231,7 @@ Test(reader_catalog, the_headers_of_an_open_file_are_walked_once)
 		read_bytes = 0;
 		cr_assert_eq(shmlog_reader_get_page(reader, n, &page), 0);
 		cr_expect_eq(page.page_no, n);
-		cr_expect_leq(read_bytes, 3 * PAGE_ALIGN);
+		cr_expect_leq(read_bytes, PAGE_ALIGN + 2 * sizeof(struct page_header));
 	}
 	fixture_data(&file, 1, 100, "new");
 	fixture_page(&file, 100);
@@ -371,6 +371,21 @@ Test(reader_catalog, a_follower_goes_on_where_files_were_deleted)
 	cr_assert_eq(shmlog_reader_wait(reader, NS_PER_S), 0);
 	expect_rest(reader, "11 12 14 15");
 	shmlog_reader_close(&reader);
+}
+
+Test(reader_catalog, a_duplicate_between_two_files_knows_of_those_before)
+{
+	struct shmlog_reader *reader, *twin;
+
+	make_many(2);
+	reader = open_log(true);
+	expect_rest(reader, "2 3 5 6");
+	cr_assert_eq(shmlog_reader_duplicate(reader, &twin), 0);
+	make_sealed(5);
+	expect_rest(reader, "! 14 15");
+	expect_rest(twin, "! 14 15");
+	shmlog_reader_close(&reader);
+	shmlog_reader_close(&twin);
 }
 
 Test(reader_catalog, a_volume_that_is_removed_is_passed)

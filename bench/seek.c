@@ -16,8 +16,9 @@
  *	open	the first shmlog_reader_get_page(), by the number of files
  *	since	the first record with since_ns near the end, the same way
  *
- * Prints medians over the rounds, and the ratio of 10,000 files to 100: near 1 is what it should
- *be. Everything is in the page cache. Asserts no time. Exit 1: something failed.
+ * Prints medians of processor time over the rounds, and the ratio of 10,000 files to 100. That of
+ * the floor is what the machine's caches make of more memory; the others should be no more. All is
+ * in the page cache. Asserts no time. Exit 1: something failed.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -156,9 +156,9 @@ struct shmlog_page {
 
 /**
  * shmlog_reader_get_page() - page @page_no of the log; then _next goes on with its first record.
- * The first jump of a reader reads the first page of each file; after that one file is opened and one
- * page read, however many there are.
- * Return: 0; -ENOENT no such page (yet, or any more); -ENOTSUP on a pipe; -EBADMSG damaged.
+ * The first jump of a reader reads the first page of each file; after that one file is opened and
+ * one page read, however many there are. Return: 0; -ENOENT no such page (yet, or any more);
+ * -ENOTSUP on a pipe; -EBADMSG damaged.
  */
 SHMLOG_API int shmlog_reader_get_page(struct shmlog_reader *reader, uint64_t page_no,
 				      struct shmlog_page *page);

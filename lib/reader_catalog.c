@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { LOADS_MAX = 100 };
 
@@ -46,7 +47,7 @@ static const struct catalog_file *recall(const struct catalog *old, size_t *at, 
 	return &old->files[*at];
 }
 
-/* Each listed file that has begun. 0; -ESTALE some name is gone, list anew; -ENOMEM. */
+/* Each listed file that has begun. 0; -ESTALE some name is gone, list anew; other -errno. */
 static int fill(const struct feed *feed, struct catalog *ret)
 {
 	const struct logdir_list *list = &feed->list;
@@ -71,7 +72,7 @@ static int fill(const struct feed *feed, struct catalog *ret)
 		file->name = *name;
 		ret->count += r == 0;
 		is_stale = is_stale || r == -ENOENT;
-		if (r == -ENOMEM)
+		if (feed_is_ours(r))
 			return r;
 	}
 	return is_stale ? -ESTALE : 0;
@@ -132,7 +133,10 @@ int feed_catalog_load(struct feed *feed)
 		feed->catalog = catalog;
 	}
 	set_times(feed, &feed->catalog);
-	return r == -ENOMEM ? reason_set(r, "\"%s\": out of memory", feed->path) : 0;
+	if (r < 0 && r != -ESTALE)
+		return reason_set(r, "\"%s\": its files cannot be opened: %s", feed->path,
+				  strerror(-r));
+	return 0;
 }
 
 const struct catalog_file *feed_catalog_by_page(const struct catalog *catalog, uint64_t page_no)
@@ -169,7 +173,8 @@ size_t feed_catalog_by_time(const struct catalog *catalog, size_t at, int64_t ti
 
 int feed_start(struct feed *feed)
 {
-	const struct catalog_file *file;
+	const struct catalog *catalog = &feed->catalog;
+	const struct logdir_file *before;
 	size_t at;
 	int r;
 
@@ -177,13 +182,15 @@ int feed_start(struct feed *feed)
 	if (feed->since_ns == INT64_MIN)
 		return 0;
 	r = feed_catalog_load(feed);
-	if (r < 0 || feed->catalog.count == 0)
+	if (r < 0)
 		return r;
-	at = feed_catalog_by_time(&feed->catalog, 0, feed->since_ns);
-	file = &feed->catalog.files[min_u64(at, feed->catalog.count - 1)];
-	if (feed->following != NULL && feed->following->name.file_no < file->name.file_no)
+	at = feed_catalog_by_time(catalog, 0, feed->since_ns);
+	if (at == 0)
+		return 0;
+	before = &catalog->files[at - 1].name;
+	if (feed->following != NULL && feed->following->name.file_no <= before->file_no)
 		feed_file_close(&feed->following);
-	feed->passed_no = file->name.file_no - 1;
-	feed->passed_volume_no = file->name.volume_no;
+	feed->passed_no = before->file_no;
+	feed->passed_volume_no = before->volume_no;
 	return 0;
 }

@@ -12,6 +12,8 @@
 #ifndef SHMLOG_LIB_READER_FEED_H
 #define SHMLOG_LIB_READER_FEED_H
 
+#include <errno.h>
+
 #include "logdir.h"
 #include "logfile.h"
 #include "reader_page.h"
@@ -124,6 +126,12 @@ const char *feed_file_path(const struct feed *feed, const struct feed_file *file
 
 /* List the directory anew, from @volume_no on. 0 or -errno with a reason. */
 int feed_relist(struct feed *feed, uint64_t volume_no);
+
+/* What failed was our part, not the file's. */
+static inline bool feed_is_ours(int error)
+{
+	return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EINTR;
+}
 
 /* A file of the directory, opened and not read yet. 0 or -errno. */
 int feed_file_by_name(const struct feed *feed, const struct logdir_file *name,

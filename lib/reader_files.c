@@ -224,12 +224,6 @@ static int report_bad(const struct feed *feed, const struct logdir_file *name, i
 			  feed_file_path(feed, &file, path));
 }
 
-/* It is not the file's fault. */
-static bool is_ours(int error)
-{
-	return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EINTR;
-}
-
 /* The first file in the list behind the one of number @after. */
 static size_t first_behind(const struct logdir_list *list, uint64_t after)
 {
@@ -259,7 +253,7 @@ static int find_listed(const struct feed *feed, uint64_t after, struct feed_file
 			i + 1 < list->count && list->files[i + 1].file_no == name->file_no;
 
 		r = feed_file_open(feed, name, ret);
-		if (r == 0 || r == -ENOENT || is_ours(r))
+		if (r == 0 || r == -ENOENT || feed_is_ours(r))
 			return r;
 		if (twin || (name->state == LOGFILE_OPEN && (r == -ENODATA || r == -EBADMSG)))
 			continue; /* there is an archive of it, or it has not begun */
@@ -283,7 +277,7 @@ int feed_file_find(struct feed *feed, uint64_t after, struct feed_file **ret,
 			return r;
 		r = find_listed(feed, after, ret, ret_bad);
 	}
-	if (r == -ENOENT || is_ours(r))
+	if (r == -ENOENT || feed_is_ours(r))
 		return reason_set(r, "\"%s\": its files cannot be opened: %s", feed->path,
 				  strerror(-r));
 	return r;
@@ -377,25 +371,50 @@ static int learn_end(struct feed *feed)
 	return feed->current->limit == UINT64_MAX ? feed_look_ahead(feed) : 0;
 }
 
+/* Are pages missing between the last file that was read and the current one? */
+static bool has_gap(const struct feed *feed)
+{
+	const struct logfile *log = &feed->current->log;
+
+	return feed->expected != 0 && log->info.log_id == feed->expected_log_id &&
+	       log->page_first > feed->expected;
+}
+
+/* A name that changes while the directory is listed may be missing from the list: look once more
+ * for what lies between the last file that was read and the current one. */
+static int take_nearest(struct feed *feed)
+{
+	int r = take_following(feed);
+
+	if (r < 0 || !has_gap(feed))
+		return r;
+	feed_file_close(&feed->current);
+	feed->passed_no = feed->left_no;
+	r = feed_relist(feed, feed->passed_volume_no);
+	return r < 0 ? r : take_following(feed);
+}
+
+/* Nothing, or what is to be told before the current file is read. */
+static int check_current(struct feed *feed)
+{
+	const uint64_t expected = feed->expected;
+	const bool is_gap = has_gap(feed);
+	int r = learn_end(feed);
+
+	feed->expected = 0;
+	if (r == 0 && is_gap)
+		r = settle_gap(feed, expected, feed->current->log.page_first);
+	return r < 0 ? r : check_number(feed);
+}
+
 int feed_advance(struct feed *feed)
 {
-	uint64_t expected, first;
-	bool same_log;
 	int r = feed->has_started ? 0 : feed_start(feed);
 
 	while (r == 0) {
-		r = take_following(feed);
-		if (r < 0)
-			break;
-		expected = feed->expected;
-		feed->expected = 0;
-		first = feed->current->log.page_first;
-		same_log = feed->current->log.info.log_id == feed->expected_log_id;
-		r = learn_end(feed);
-		if (r == 0 && expected != 0 && same_log && first > expected)
-			r = settle_gap(feed, expected, first);
+		r = take_nearest(feed);
 		if (r == 0)
-			r = check_number(feed);
+			r = check_current(feed);
 		if (r < 0 || !feed_is_out_of_time(feed, feed->current))
 			break;
 		feed_leave(feed, feed->current->limit);

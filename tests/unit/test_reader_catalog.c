@@ -21,8 +21,27 @@ static char text[65536];
 static unsigned opened, read_bytes;
 static const char *refused; /* names with this in them may not be opened */
 
+/* While the volume is listed for the first time this one goes by a name of no file. */
+static const char *hidden;
+
+static void hide(const char *path)
+{
+	char from[160], to[160];
+
+	(void)snprintf(from, sizeof(from), "%s/0000000001/%s", fixture.dir, hidden);
+	(void)snprintf(to, sizeof(to), "%s/hidden", fixture.dir);
+	if (strcmp(path, "0000000001") == 0) {
+		cr_assert_eq(rename(from, to), 0);
+		return;
+	}
+	cr_assert_eq(rename(to, from), 0);
+	hidden = NULL;
+}
+
 static int sys_openat(int dir, const char *path, int flags, mode_t mode)
 {
+	if (hidden != NULL && strcmp(path, ".") != 0)
+		hide(path);
 	opened += strstr(path, ".shmlog") != NULL;
 	if (refused != NULL && strstr(path, refused) != NULL)
 		return -EACCES;
@@ -370,6 +389,21 @@ Test(reader_catalog, a_follower_goes_on_where_files_were_deleted)
 	make_sealed(5);
 	cr_assert_eq(shmlog_reader_wait(reader, NS_PER_S), 0);
 	expect_rest(reader, "11 12 14 15");
+	shmlog_reader_close(&reader);
+}
+
+Test(reader_catalog, a_name_that_changes_while_it_is_listed_is_not_missed)
+{
+	struct shmlog_reader *reader;
+
+	make_sealed(1);
+	reader = open_log(true);
+	expect_rest(reader, "2 3");
+	make_archive(2);
+	make_sealed(3);
+	hidden = "0000000002.shmlog.lz4";
+	expect_rest(reader, "5 6 8 9");
+	cr_expect_null(hidden);
 	shmlog_reader_close(&reader);
 }
 

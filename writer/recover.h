@@ -26,9 +26,9 @@ struct recovery {
 	uint64_t keep_from; /* the first of the files that a restart would need; 0: none    */
 	struct roll_volume volume;
 	int64_t volume_began_ns; /* CLOCK_REALTIME; 0: its first file is still to come      */
-	unsigned sealed;  /* files that this recovery sealed                               */
-	uint64_t missing; /* pages known to be lost                                        */
-	uint64_t cut;     /* bytes set aside                                               */
+	unsigned sealed;         /* files that this recovery sealed                               */
+	uint64_t missing;        /* pages known to be lost                                        */
+	uint64_t cut;            /* bytes set aside                                               */
 };
 
 /**

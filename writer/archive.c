@@ -226,11 +226,9 @@ static int look_alike(const struct archiving *archiving)
 		r = archiving->sys->fchmod(archiving->archive, about->st_mode & 0777);
 	if (r == 0 || r == -EPERM)
 		r = archiving->sys->futimens(archiving->archive, times);
-	return r < 0 ? failed(archiving, LOGFILE_ARCHIVE_TMP,
-			      "give it the original's owner, mode "
-			      "and time",
-			      r)
-		     : 0;
+	if (r < 0)
+		return failed(archiving, LOGFILE_ARCHIVE_TMP, "give it owner, mode and time", r);
+	return 0;
 }
 
 static int remove_half(const struct archiving *archiving)

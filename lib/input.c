@@ -18,6 +18,7 @@ enum {
 	WINDOW_SIZE = 1024 * 1024,
 	WINDOW_KEPT = WINDOW_SIZE / 2,
 	SOURCE_SIZE = 64 * 1024, /* compressed bytes read at once */
+	WORD_SIZE = 4,           /* before each block of a frame */
 };
 
 struct input {
@@ -34,7 +35,9 @@ struct input {
 	uint64_t source_offset; /* of the next compressed bytes to read */
 	size_t source_at;
 	size_t source_end;
-	bool frame_open; /* inside a frame: the end of the file is damage */
+	size_t wanted;   /* compressed bytes up to the end of the block            */
+	bool is_full;    /* there is more of the block than was asked for          */
+	bool frame_open; /* inside a frame: the end of the file is damage          */
 };
 
 /* What is read from its beginning needs room for what was read last. */
@@ -54,15 +57,15 @@ static int open_window(struct input *input)
 int input_open(const struct sys *sys, int fd, enum input_kind kind, struct input **ret)
 {
 	struct input *input = calloc(1, sizeof(*input));
-	int r = -ENOTSUP;
+	int r = 0;
 
 	if (input == NULL)
 		return -ENOMEM;
-	*input = (struct input){ .sys = sys, .fd = fd, .kind = kind };
+	*input = (struct input){ .sys = sys, .fd = fd, .kind = kind, .wanted = WORD_SIZE };
 	if (kind == INPUT_LZ4)
 		r = archive_blocks_open(sys, fd, &input->blocks);
-	if (r < 0 && r != -ENOMEM)
-		r = kind == INPUT_FILE ? 0 : open_window(input);
+	if (kind == INPUT_PIPE || r == -ENOTSUP)
+		r = open_window(input);
 	if (r < 0)
 		input_close(&input);
 	else
@@ -116,27 +119,40 @@ static int refill_source(struct input *input)
 	return 1;
 }
 
+/*
+ * One step: at most to the end of the block, and of one that did not fit into @buffer the rest. So
+ * a damaged block never takes what was decompressed before with it.
+ */
+static ssize_t step_lz4(struct input *input, void *buffer, size_t size)
+{
+	const size_t left = input->source_end - input->source_at;
+	size_t in = input->is_full ? 0 : (size_t)min_u64(left, input->wanted);
+	size_t out = size;
+	const size_t hint = LZ4F_decompress(input->lz4, buffer, &out,
+					    input->source + input->source_at, &in, NULL);
+
+	if (LZ4F_isError(hint))
+		return -EBADMSG;
+	input->is_full = out == size;
+	input->frame_open = hint != 0;
+	input->wanted = hint > WORD_SIZE ? hint - WORD_SIZE : WORD_SIZE;
+	input->source_at += in;
+	return (ssize_t)out;
+}
+
 /* Bytes decompressed; 0 at the end, which is damage inside a frame. */
 static ssize_t read_lz4(struct input *input, void *buffer, size_t size)
 {
-	size_t in, out, hint;
+	ssize_t n;
 	int r;
 
-	for (;;) {
-		r = refill_source(input);
+	do {
+		r = input->is_full ? 1 : refill_source(input);
 		if (r <= 0)
 			return r < 0 ? r : (input->frame_open ? -EBADMSG : 0);
-		in = input->source_end - input->source_at;
-		out = size;
-		hint = LZ4F_decompress(input->lz4, buffer, &out, input->source + input->source_at,
-				       &in, NULL);
-		if (LZ4F_isError(hint))
-			return -EBADMSG;
-		input->frame_open = hint != 0;
-		input->source_at += in;
-		if (out > 0)
-			return (ssize_t)out;
-	}
+		n = step_lz4(input, buffer, size);
+	} while (n == 0);
+	return n;
 }
 
 /* Append what comes next; the older half goes first when the window is full. */
@@ -164,7 +180,8 @@ static void restart(struct input *input)
 	LZ4F_resetDecompressionContext(input->lz4);
 	input->start = input->source_offset = 0;
 	input->filled = input->source_at = input->source_end = 0;
-	input->frame_open = false;
+	input->frame_open = input->is_full = false;
+	input->wanted = WORD_SIZE;
 	input->ended = 0;
 }
 

@@ -18,7 +18,7 @@ enum input_kind { INPUT_FILE, INPUT_PIPE, INPUT_LZ4 };
 
 #define LZ4_FRAME_MAGIC UINT32_C(0x184d2204)
 
-/* 0 or -ENOMEM. @fd is borrowed and stays open at least as long as the input. */
+/* 0; -ENOMEM; -errno of a read. @fd is borrowed and stays open at least as long as the input. */
 int input_open(const struct sys *sys, int fd, enum input_kind kind, struct input **ret);
 void input_close(struct input **input);
 

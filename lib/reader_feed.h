@@ -115,7 +115,7 @@ void feed_close(struct feed *feed);
 
 /* reader_files.c */
 
-/* A file that is not begun; @fd is taken over, also when it fails. 0 or -ENOMEM. */
+/* A file that is not begun; @fd is taken over, also when it fails. 0 or -errno. */
 int feed_file_new(const struct sys *sys, int fd, enum input_kind kind, struct feed_file **ret);
 /* Read its FILE page, and the SEAL page of a sealed file. As logfile_next(). */
 int feed_file_begin(const struct feed *feed, struct feed_file *file);

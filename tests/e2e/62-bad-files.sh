@@ -68,6 +68,7 @@ grep -q "$(basename "$second").lz4" "$WORK/err" || fail "the archive is not name
 
 # Removed under who follows it: one line, and the end.
 copy
+rm "$WORK/out"
 shmlog-cat -f -o raw "$WORK/log" >"$WORK/out" 2>"$WORK/err" &
 follower=$!
 wait_until 20 test -s "$WORK/out"

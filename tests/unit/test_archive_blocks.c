@@ -271,6 +271,23 @@ Test(archive_blocks, a_block_of_another_length_costs_itself_only)
 	archive_blocks_close(&archive);
 }
 
+/* Also of what can only be read from its beginning: all that lies before. */
+Test(archive_blocks, damage_takes_nothing_with_it_that_lies_before)
+{
+	static const uint8_t wrong[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+	static uint8_t buffer[PAGE_MAX];
+	const uint64_t end = (uint64_t)file.index[4].offset_pages * PAGE_ALIGN;
+	struct input *input;
+
+	compress(&(struct fixture_frame){ .is_linked = true });
+	cr_assert_eq(pwrite(fd, wrong, sizeof(wrong), place_of(4) + 4), (ssize_t)sizeof(wrong));
+	cr_assert_eq(input_open(&sys_real, fd, INPUT_LZ4, &input), 0);
+	cr_assert_eq(input_read(input, buffer, end, 0), (ssize_t)end);
+	cr_expect_eq(memcmp(buffer, plain, end), 0);
+	cr_expect_eq(input_read(input, buffer, 1, end), -EBADMSG);
+	input_close(&input);
+}
+
 static void read_whatever(void)
 {
 	static uint8_t buffer[PAGE_MAX];
@@ -279,7 +296,7 @@ static void read_whatever(void)
 	cr_assert_eq(input_open(&sys_real, fd, INPUT_LZ4, &input), 0);
 	for (uint64_t offset = 0; offset < plain_size; offset += PAGE_MAX)
 		(void)input_read(input, buffer, sizeof(buffer), offset);
-	cr_assert_leq(input_read(input, buffer, sizeof(buffer), plain_size), 0);
+	cr_assert_leq(input_read(input, buffer, sizeof(buffer), plain_size + 2 * PAGE_MAX), 0);
 	input_close(&input);
 }
 

@@ -171,6 +171,7 @@ static bool is_due(const struct tidy *tidy)
 	if (now < tidy->rest_until)
 		return false;
 	return now >= tidy->next || tidy->seals_seen != tidy->pages->seals_done ||
+	       tidy->settled_seen != tidy->pages->settled.file_no ||
 	       tidy->was_short != tidy->pages->is_short;
 }
 
@@ -184,6 +185,7 @@ void tidy_turn(struct tidy *tidy)
 		return;
 	give_order(tidy);
 	tidy->seals_seen = tidy->pages->seals_done;
+	tidy->settled_seen = tidy->pages->settled.file_no;
 	tidy->was_short = tidy->pages->is_short;
 	tidy->is_under_way = janitor_submit(tidy->pages->janitor, &job) == 0;
 }

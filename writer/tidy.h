@@ -46,6 +46,7 @@ struct tidy {
 	uint64_t keep_from; /* of recovery: until a file of this run is settled              */
 	bool is_under_way;
 	unsigned seals_seen;
+	uint64_t settled_seen; /* file number                                                */
 	bool was_short;
 	int64_t next;       /* CLOCK_MONOTONIC: look at least then                           */
 	int64_t rest_until; /* ... and not before this                                       */

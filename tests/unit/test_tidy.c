@@ -350,6 +350,19 @@ Test(tidy, a_sealed_file_is_a_reason_to_look)
 	cr_assert(!turn());
 }
 
+Test(tidy, a_settled_file_is_a_reason_to_look)
+{
+	look();
+	time_passed_ns += NS_PER_S;
+	settle(5);
+	cr_assert(turn());
+	cr_assert(child.started == 1, "the volumes before it are full");
+	child_ends(0);
+	look();
+	time_passed_ns += NS_PER_S;
+	cr_assert(!turn());
+}
+
 Test(tidy, a_full_disk_is_a_reason_to_look)
 {
 	look();

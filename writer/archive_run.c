@@ -164,6 +164,7 @@ int archive_child(int argc, char **argv)
 			    stderr);
 		return EX_USAGE;
 	}
+	(void)prctl(PR_SET_NAME, ARCHIVE_NAME); /* else it is shown as "exe" */
 	step_back();
 	if (!end_with(parent))
 		return EXIT_FAILURE;

@@ -131,7 +131,7 @@ static void give_order(struct tidy *tidy)
 		.keep_from = settled->file_no ? settled->file_no : tidy->keep_from,
 		.archive_before = config->compress ? settled->volume_no : 0,
 		.leave = { config->min_free, config->min_free_percent },
-		.may_wait_for_room = pages->file != NULL,
+		.may_wait_for_room = pages->file || pages->order_count == 0,
 	};
 	if (pages->is_short && config->on_full == ON_FULL_DELETE_OLDEST)
 		tidy->order.room = config->max_file;

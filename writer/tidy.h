@@ -9,8 +9,8 @@
  *     pages->settled, and before this run's first FILE page is complete what recovery has found.
  * I2. A file is deleted only when no child runs: it might be compressing that very file.
  * I3. With less room than --min-free wants, what can be compressed is. The oldest are deleted for
- *     room only if --on-full says so, and then if a file is needed now, or nothing is left to
- *     compress.
+ *     room only if --on-full says so, and then if a page waits for a file, or nothing is left
+ *     to compress.
  */
 #ifndef SHMLOG_WRITER_TIDY_H
 #define SHMLOG_WRITER_TIDY_H

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "archive_blocks.h"
+
 enum {
 	WINDOW_SIZE = 1024 * 1024,
 	WINDOW_KEPT = WINDOW_SIZE / 2,
@@ -22,7 +24,8 @@ struct input {
 	const struct sys *sys;
 	int fd;
 	enum input_kind kind;
-	int ended; /* 0; 1 no more bytes; -errno why not */
+	struct archive_blocks *blocks; /* NULL: read through the window                    */
+	int ended;                     /* 0; 1 no more bytes; -errno why not               */
 	uint64_t start;
 	size_t filled;
 	uint8_t *window;
@@ -34,12 +37,16 @@ struct input {
 	bool frame_open; /* inside a frame: the end of the file is damage */
 };
 
-static int open_lz4(struct input *input)
+/* What is read from its beginning needs room for what was read last. */
+static int open_window(struct input *input)
 {
-	input->source = malloc(SOURCE_SIZE);
-	if (input->source == NULL)
+	input->window = malloc(WINDOW_SIZE);
+	if (input->kind == INPUT_LZ4)
+		input->source = malloc(SOURCE_SIZE);
+	if (input->window == NULL || (input->kind == INPUT_LZ4 && input->source == NULL))
 		return -ENOMEM;
-	if (LZ4F_isError(LZ4F_createDecompressionContext(&input->lz4, LZ4F_VERSION)))
+	if (input->kind == INPUT_LZ4 &&
+	    LZ4F_isError(LZ4F_createDecompressionContext(&input->lz4, LZ4F_VERSION)))
 		return -ENOMEM;
 	return 0;
 }
@@ -47,19 +54,20 @@ static int open_lz4(struct input *input)
 int input_open(const struct sys *sys, int fd, enum input_kind kind, struct input **ret)
 {
 	struct input *input = calloc(1, sizeof(*input));
+	int r = -ENOTSUP;
 
 	if (input == NULL)
 		return -ENOMEM;
 	*input = (struct input){ .sys = sys, .fd = fd, .kind = kind };
-	if (kind != INPUT_FILE)
-		input->window = malloc(WINDOW_SIZE);
-	if ((kind != INPUT_FILE && input->window == NULL) ||
-	    (kind == INPUT_LZ4 && open_lz4(input) < 0)) {
+	if (kind == INPUT_LZ4)
+		r = archive_blocks_open(sys, fd, &input->blocks);
+	if (r < 0 && r != -ENOMEM)
+		r = kind == INPUT_FILE ? 0 : open_window(input);
+	if (r < 0)
 		input_close(&input);
-		return -ENOMEM;
-	}
-	*ret = input;
-	return 0;
+	else
+		*ret = input;
+	return r;
 }
 
 void input_close(struct input **input)
@@ -68,6 +76,7 @@ void input_close(struct input **input)
 
 	if (gone == NULL)
 		return;
+	archive_blocks_close(&gone->blocks);
 	(void)LZ4F_freeDecompressionContext(gone->lz4);
 	free(gone->source);
 	free(gone->window);
@@ -176,9 +185,40 @@ static ssize_t read_window(struct input *input, void *buffer, size_t size, uint6
 	return (ssize_t)n;
 }
 
+/* The archive turned out to be compressed otherwise. */
+static int leave_blocks(struct input *input)
+{
+	archive_blocks_close(&input->blocks);
+	input->ended = open_window(input);
+	return input->ended;
+}
+
 ssize_t input_read(struct input *input, void *buffer, size_t size, uint64_t offset)
 {
+	ssize_t n;
+
 	if (input->kind == INPUT_FILE)
 		return read_file(input, buffer, size, offset);
+	if (input->blocks != NULL) {
+		n = archive_blocks_read(input->blocks, buffer, size, offset);
+		if (n != -ENOTSUP)
+			return n;
+		n = leave_blocks(input);
+		if (n < 0)
+			return n;
+	}
 	return read_window(input, buffer, size, offset);
+}
+
+int input_size(struct input *input, uint64_t *ret)
+{
+	int r;
+
+	if (input->blocks == NULL)
+		return -ENOTSUP;
+	r = archive_blocks_size(input->blocks, ret);
+	if (r != -ENOTSUP)
+		return r;
+	r = leave_blocks(input);
+	return r < 0 ? r : -ENOTSUP;
 }

@@ -1,8 +1,9 @@
 /*
  * input.h - the bytes of a log by their offset, from a file, a pipe, or an LZ4 archive.
  *
- * Files are read where they are asked. A pipe can only go forward, and an archive is decompressed
- * from its beginning: both keep a window of the last bytes, so that a page may be looked at twice.
+ * Files are read where they are asked, and so are archives whose blocks are cut by our rule
+ * (archive_blocks.h). A pipe can only go forward, and any other archive is decompressed from its
+ * beginning: both keep a window of the last bytes, so that a page may be looked at twice.
  * Never writes. Owns no descriptor but archive state; the descriptor is borrowed.
  */
 #ifndef SHMLOG_LIB_INPUT_H
@@ -28,5 +29,9 @@ void input_close(struct input **input);
  *         has passed @offset; other -errno of the read.
  */
 ssize_t input_read(struct input *input, void *buffer, size_t size, uint64_t offset);
+
+/* How many bytes there are, if the end can be read without all that is before it: 0; -ENOTSUP;
+ * -errno. */
+int input_size(struct input *input, uint64_t *ret);
 
 #endif

@@ -16,7 +16,6 @@
 #include <string.h>
 
 #include "archive_map.h"
-#include "input.h"
 #include "logfile.h"
 #include "point.h"
 
@@ -307,59 +306,83 @@ static int differs(const struct archiving *archiving)
 		archiving->log->path, name);
 }
 
-/* @size bytes of what the archive holds into archiving->packed; fewer only at its end. */
-static ssize_t unpack(const struct archiving *archiving, struct input *input, uint64_t offset,
-		      size_t size)
-{
-	const ssize_t n = input_read(input, archiving->packed, size, offset);
+/* An archive on its way through LZ4. */
+struct unpacking {
+	LZ4F_dctx *lz4;
+	uint8_t *bytes;  /* PAGE_MAX */
+	uint64_t offset; /* in the original, of what comes out next                       */
+	size_t hint;     /* 0: the last frame has ended                                   */
+};
 
-	if (n == -EBADMSG)
-		return differs(archiving);
-	return n < 0 ? failed(archiving, archive_state(archiving), "read", (int)n) : n;
-}
-
-static int compare_at(const struct archiving *archiving, struct input *input, uint64_t offset,
-		      size_t size)
+static int compare_piece(const struct archiving *archiving, struct unpacking *unpacking,
+			 size_t size)
 {
-	const ssize_t n = unpack(archiving, input, offset, size);
+	const uint64_t end = (uint64_t)archiving->about.st_size;
 	int r;
 
-	if (n < 0)
-		return (int)n;
-	r = read_original(archiving, offset, size);
-	if (r == 0 && (n != (ssize_t)size || memcmp(archiving->page, archiving->packed, size) != 0))
+	if (size > end - unpacking->offset)
+		return differs(archiving);
+	r = read_original(archiving, unpacking->offset, size);
+	if (r == 0 && memcmp(archiving->page, unpacking->bytes, size) != 0)
 		r = differs(archiving);
+	unpacking->offset += size;
 	return r;
 }
 
-/* All bytes of the original, and then the end of a sound frame. */
-static int compare_all(const struct archiving *archiving, struct input *input)
+/* @size compressed bytes in archiving->packed. */
+static int compare_packed(const struct archiving *archiving, struct unpacking *unpacking,
+			  size_t size)
 {
-	const uint64_t end = (uint64_t)archiving->about.st_size;
-	ssize_t behind;
-	size_t size;
+	size_t at = 0, in, out;
 	int r = 0;
 
-	for (uint64_t offset = 0; offset < end && r == 0; offset += size) {
-		size = (size_t)min_u64(PAGE_MAX, end - offset);
-		r = compare_at(archiving, input, offset, size);
-		meter_add(archiving->meter, 0);
+	while (r == 0 && at < size) {
+		in = size - at;
+		out = PAGE_MAX;
+		unpacking->hint = LZ4F_decompress(unpacking->lz4, unpacking->bytes, &out,
+						  archiving->packed + at, &in, NULL);
+		if (LZ4F_isError(unpacking->hint))
+			return differs(archiving);
+		r = compare_piece(archiving, unpacking, out);
+		at += in;
 	}
-	if (r < 0)
-		return r;
-	behind = unpack(archiving, input, end, 1);
-	return behind > 0 ? differs(archiving) : (int)behind;
+	return r;
 }
 
+static int compare_all(const struct archiving *archiving, struct unpacking *unpacking)
+{
+	uint64_t at = 0;
+	ssize_t n;
+	int r;
+
+	while ((n = sys_read_fully(archiving->sys, archiving->archive, archiving->packed,
+				   archiving->packed_size, at)) > 0) {
+		r = compare_packed(archiving, unpacking, (size_t)n);
+		if (r < 0)
+			return r;
+		at += (uint64_t)n;
+		meter_add(archiving->meter, 0);
+	}
+	if (n < 0)
+		return failed(archiving, archive_state(archiving), "read", (int)n);
+	if (unpacking->hint != 0 || unpacking->offset != (uint64_t)archiving->about.st_size)
+		return differs(archiving);
+	return 0;
+}
+
+/* Is the archive the whole original, to the end of a sound frame? */
 static int compare(const struct archiving *archiving)
 {
-	struct input *input;
-	int r = input_open(archiving->sys, archiving->archive, INPUT_LZ4, &input);
+	struct unpacking unpacking = { .bytes = malloc(PAGE_MAX), .hint = 1 };
+	int r = -ENOMEM;
 
-	if (r < 0)
-		return failed(archiving, archive_state(archiving), "read", r);
-	r = compare_all(archiving, input);
-	input_close(&input);
+	if (unpacking.bytes &&
+	    !LZ4F_isError(LZ4F_createDecompressionContext(&unpacking.lz4, LZ4F_VERSION)))
+		r = compare_all(archiving, &unpacking);
+	else
+		(void)failed(archiving, archive_state(archiving), "unpack", r);
+	(void)LZ4F_freeDecompressionContext(unpacking.lz4);
+	free(unpacking.bytes);
 	return r;
 }
 

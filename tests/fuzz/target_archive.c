@@ -1,7 +1,8 @@
 /*
  * target_archive.c - .lz4 archives of any bytes through the reader.
  *
- * An archive that nobody spoiled shows what its file does.
+ * An archive that nobody spoiled shows what its file does, whether its blocks are cut as the writer
+ * does it, one a page, or in another way.
  */
 #include <errno.h>
 #include <lz4frame.h>
@@ -17,6 +18,37 @@ enum { ARCHIVE_MAX = 2 * LOG_SIZE_MAX };
 static struct log_bytes file;
 static uint8_t *archive;
 
+/* A block from each page to the next, as far as they still rise. */
+static size_t compress_pages(void)
+{
+	const LZ4F_preferences_t preferences = {
+		.frameInfo = { .blockSizeID = LZ4F_max256KB,
+			       .blockMode = LZ4F_blockIndependent,
+			       .contentChecksumFlag = LZ4F_contentChecksumEnabled,
+			       .contentSize = file.size },
+		.autoFlush = 1,
+	};
+	static LZ4F_cctx *context;
+	size_t from = 0, size;
+
+	must(context != NULL ||
+		     !LZ4F_isError(LZ4F_createCompressionContext(&context, LZ4F_VERSION)),
+	     "fuzz: out of memory");
+	size = LZ4F_compressBegin(context, archive, ARCHIVE_MAX, &preferences);
+	for (uint32_t i = 1; i <= file.pages; i++) {
+		const size_t to = i < file.pages ? file.offset[i] : file.size;
+
+		if (to <= from || to > file.size)
+			continue;
+		size += LZ4F_compressUpdate(context, archive + size, ARCHIVE_MAX - size,
+					    file.bytes + from, to - from, NULL);
+		from = to;
+	}
+	size += LZ4F_compressEnd(context, archive + size, ARCHIVE_MAX - size, NULL);
+	must(size <= ARCHIVE_MAX, "fuzz: cannot compress");
+	return size;
+}
+
 static size_t compress(struct bytes *input)
 {
 	const uint8_t how = (uint8_t)take(input, 1);
@@ -31,9 +63,12 @@ static size_t compress(struct bytes *input)
 	};
 	/* In one frame, or in two, as `lz4` after `cat` would have it. */
 	const size_t split = how & 32 ? file.size / 2 : file.size;
-	size_t size = LZ4F_compressFrame(archive, ARCHIVE_MAX, file.bytes, split,
-					 how & 16 && split < file.size ? NULL : &preferences);
+	size_t size;
 
+	if (how & 64)
+		return compress_pages();
+	size = LZ4F_compressFrame(archive, ARCHIVE_MAX, file.bytes, split,
+				  how & 16 && split < file.size ? NULL : &preferences);
 	must(!LZ4F_isError(size), "fuzz: cannot compress");
 	if (split < file.size)
 		size += LZ4F_compressFrame(archive + size, ARCHIVE_MAX - size, file.bytes + split,

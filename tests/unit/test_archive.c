@@ -9,11 +9,12 @@
 #include <fcntl.h>
 #include <lz4.h>
 #include <lz4frame.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -228,6 +229,48 @@ Test(archive, is_as_old_as_its_original_and_has_its_mode)
 	cr_expect_eq(about.st_mtim.tv_sec, times[1].tv_sec);
 	cr_expect_eq(about.st_mtim.tv_nsec, times[1].tv_nsec);
 	cr_expect_eq(about.st_mode & 07777, 0604);
+}
+
+static uid_t given_user;
+
+static int give(int fd, uid_t user, gid_t group)
+{
+	(void)fd;
+	(void)group;
+	given_user = user;
+	return user == 4711 ? 0 : -EPERM;
+}
+
+static int foreign_fstat(int fd, struct stat *ret)
+{
+	const int r = sys_real.fstat(fd, ret);
+
+	ret->st_uid = given_user;
+	return r;
+}
+
+static mode_t mode_of_archive_for(uid_t owner)
+{
+	struct stat about;
+	char path[160];
+
+	make_file(owner, owner);
+	path_of(path, owner, ".shmlog");
+	cr_assert_eq(chmod(path, 0666), 0);
+	given_user = owner;
+	sys.fstat = foreign_fstat;
+	sys.fchown = give;
+	cr_assert_eq(archive(owner), ARCHIVE_MADE, "%s", reason_get());
+	cr_expect_eq(given_user, owner);
+	path_of(path, owner, ".shmlog.lz4");
+	cr_assert_eq(stat(path, &about), 0);
+	return about.st_mode & 0777;
+}
+
+Test(archive, is_the_originals_owners_or_not_for_more_than_its_makers)
+{
+	cr_expect_eq(mode_of_archive_for(4711), 0666);
+	cr_expect_eq(mode_of_archive_for(4712) & 0027, 0);
 }
 
 /* The blocks' sizes stand before them; the highest bit says that the bytes are as they were. */
@@ -464,8 +507,10 @@ Test(archive, that_holds_something_else_is_left_with_the_original)
 	run("lz4 -qdc %s | tr a z | lz4 -qc >%s/other; mv %s/other %s", archived, fixture.dir,
 	    fixture.dir, archived);
 	expect_refused("one byte is another");
-	run("truncate -s -12 %s/good; mv %s/good %s", fixture.dir, fixture.dir, archived);
-	expect_refused("without its end");
+	run("head -c -4 %s/good >%s", fixture.dir, archived);
+	expect_refused("without its checksum");
+	run("head -c -12 %s/good >%s", fixture.dir, archived);
+	expect_refused("without its last bytes");
 	run("{ cat %s; echo; } | lz4 -qc >%s", original, archived);
 	expect_refused("with a byte more");
 	run("head -c 8192 %s | lz4 -qc >%s", original, archived);
@@ -474,6 +519,21 @@ Test(archive, that_holds_something_else_is_left_with_the_original)
 	expect_refused("not an archive");
 	run(": >%s", archived);
 	expect_refused("empty");
+}
+
+/* Whatever its blocks are. */
+Test(archive, that_somebody_else_made_replaces_the_original_as_well)
+{
+	struct fixture_file file;
+
+	fixture_file_begin(&fixture, &file, 1, 1, 1);
+	for (unsigned i = 0; i < 20; i++)
+		put_largest_page(&file, i % 2);
+	fixture_seal(&file);
+	fixture_file_end(&file);
+	run("lz4 -qc -B7 -BD %s >%s.lz4", file.path, file.path);
+	cr_expect_eq(archive(1), ARCHIVE_MADE, "%s", reason_get());
+	expect_only_archive(1);
 }
 
 Test(archive, name_of_what_is_no_file_is_told)
@@ -842,7 +902,11 @@ static int run_child(const char *parent, const char *before)
 	pid = fork();
 	if (pid == 0) {
 		(void)dup2(archive_log.dir, ARCHIVE_DIR_FD);
-		_exit(archive_child(ARCHIVE_ARGUMENTS, arguments));
+		status = archive_child(ARCHIVE_ARGUMENTS, arguments);
+		if (status < 64 &&
+		    (getpriority(PRIO_PROCESS, 0) != 19 || sched_getscheduler(0) != SCHED_IDLE))
+			status = 99;
+		_exit(status);
 	}
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_assert(WIFEXITED(status));
@@ -946,12 +1010,15 @@ Test(archive, child_is_killed_and_waited_for)
 	cr_expect_eq(polls, 3, "none runs");
 }
 
-Test(archive, child_that_was_killed_has_failed)
+Test(archive, child_that_was_killed_or_ends_badly_has_failed)
 {
 	struct archiver archiver;
 
 	begin_archiver(&archiver);
 	killed = SIGKILL;
 	polls = 2;
+	cr_expect_eq(archiver_poll(&archiver), ARCHIVER_FAILED);
+	begin_archiver(&archiver);
+	killed = W_EXITCODE(1, 0);
 	cr_expect_eq(archiver_poll(&archiver), ARCHIVER_FAILED);
 }

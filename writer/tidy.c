@@ -168,7 +168,7 @@ static bool is_due(const struct tidy *tidy)
 {
 	const int64_t now = now_ns(tidy);
 
-	if (now < tidy->rest_until)
+	if (now < tidy->rest_until && !tidy->pages->is_fileless)
 		return false;
 	return now >= tidy->next || tidy->seals_seen != tidy->pages->seals_done ||
 	       tidy->settled_seen != tidy->pages->settled.file_no ||

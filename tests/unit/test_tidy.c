@@ -403,6 +403,10 @@ Test(tidy, most_of_the_second_threads_time_is_left_to_files)
 	cr_assert(!turn());
 	time_passed_ns += NS_PER_S;
 	cr_assert(turn());
+	tidy.rest_until = now_later(CLOCK_MONOTONIC) + NS_PER_S;
+	pages.seals_done++;
+	pages.is_fileless = true;
+	cr_assert(turn(), "but where none can be made there is nothing else to do");
 }
 
 Test(tidy, more_than_a_batch_goes_without_a_pause)

@@ -73,8 +73,7 @@ size_t retain_choose(struct retain_file *files, size_t count, const struct retai
 		struct retain_file *file = &files[i];
 
 		assert(i == 0 || files[i - 1].file_no < file->file_no);
-		if (file->state == RETAIN_OPEN || file->file_no >= keep_from ||
-		    file->file_no == remains.newest_sealed)
+		if (file->file_no >= keep_from || file->file_no == remains.newest_sealed)
 			return i;
 		file->cause = cause_of(file, &remains, limits, now_realtime_ns);
 		if (file->cause == RETAIN_KEPT)

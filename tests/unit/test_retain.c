@@ -120,12 +120,33 @@ Test(retain_choose, the_newest_sealed_file_stays)
 	cr_expect_eq(chosen_of(1, &limits, UINT64_MAX), 0);
 }
 
-Test(retain_choose, an_open_file_stays_and_all_behind_it)
+Test(retain_choose, an_open_file_that_may_be_written_stays)
+{
+	const struct retain_limits limits = { .room = UINT64_MAX };
+
+	files[4].state = RETAIN_OPEN;
+	cr_expect_eq(chosen_of(10, &limits, 5), 4);
+	files[0].state = RETAIN_OPEN;
+	cr_expect_eq(chosen_of(10, &limits, 1), 0);
+}
+
+Test(retain_choose, a_file_that_was_given_up_goes_in_its_turn)
 {
 	files[4].state = RETAIN_OPEN;
-	cr_expect_eq(chosen(&(struct retain_limits){ .room = UINT64_MAX }), 4);
+	cr_expect_eq(chosen_of(10, &(struct retain_limits){ .room = 401 }, 6), 5);
+	cr_expect_eq(chosen_of(10, &(struct retain_limits){ .room = UINT64_MAX }, 7), 6);
+	cr_expect_eq(chosen_of(10, &(struct retain_limits){ .max_files = 4 }, 9), 6);
+	ten_sealed();
 	files[0].state = RETAIN_OPEN;
-	cr_expect_eq(chosen(&(struct retain_limits){ .room = UINT64_MAX }), 0);
+	cr_expect_eq(
+		chosen_of(10, &(struct retain_limits){ .max_age_ns = INT64_C(9) * NS_PER_S }, 2),
+		1);
+}
+
+Test(retain_choose, a_file_that_was_given_up_is_not_the_newest_sealed_one)
+{
+	files[8].state = RETAIN_OPEN;
+	cr_expect_eq(chosen_of(9, &(struct retain_limits){ .room = UINT64_MAX }, 10), 7);
 }
 
 Test(retain_choose, what_the_caller_wants_to_keep_stays)
@@ -307,6 +328,22 @@ Test(retain, all_that_a_number_has_goes_and_nothing_else)
 	cr_expect(is_there("0000000001/0000000001.shmlog.bak"));
 	cr_expect(is_there("0000000001/0000000001.shmlog.lz4.tmp.tmp"));
 	cr_expect(is_there("0000000001/0000000002.shmlog"));
+}
+
+Test(retain, a_file_that_was_given_up_is_deleted_in_its_turn)
+{
+	make("0000000001/0000000001.shmlog");
+	make("0000000001/0000000002.shmlog.open");
+	make("0000000001/0000000003.shmlog");
+	make("0000000001/0000000004.shmlog");
+	make("0000000001/0000000005.shmlog.open");
+	make("0000000001/0000000006.shmlog.open");
+	cr_assert_eq(retain_run(&retain, &all_that_may_go, 5, now_ns, &result), 0);
+	cr_expect_eq(result.files, 3);
+	cr_expect_not(is_there("0000000001/0000000002.shmlog.open"));
+	cr_expect(is_there("0000000001/0000000004.shmlog"));
+	cr_expect(is_there("0000000001/0000000005.shmlog.open"));
+	cr_expect(is_there("0000000001/0000000006.shmlog.open"));
 }
 
 Test(retain, a_file_and_its_archive_are_one_file)

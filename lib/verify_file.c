@@ -168,7 +168,7 @@ static void take_page(struct part *part, uint64_t offset)
 	struct sums sums;
 
 	sum_up(part, header, &sums);
-	if (!is_as_header(header, &sums))
+	if (header->kind <= PAGE_DATA && !is_as_header(header, &sums))
 		verify_tell(part->verify,
 			    "\"%s\": the header of page %" PRIu64
 			    " says otherwise than its records; report this: no writer makes such a "

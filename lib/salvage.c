@@ -39,8 +39,11 @@ struct salvage {
 	bool is_shown; /* a page of the file came                                        */
 	uint64_t bad_bytes;
 	uint64_t shown_next;
-	uint64_t log_id; /* of shown_next */
-	uint8_t *buffer; /* PAGE_MAX */
+	uint64_t log_id;   /* of shown_next */
+	uint64_t named_no; /* file whose numbers of sources hold */
+	bool has_successor;
+	uint8_t *successor; /* PAGE_MAX: its FILE page */
+	uint8_t *buffer;    /* PAGE_MAX                */
 };
 
 /* ---- which files there are ---- */
@@ -147,17 +150,76 @@ static int look_at_all(struct salvage *salvage, const struct logdir_list *list)
 
 /* ---- which pages count ---- */
 
-/* Did a writer go on with the same ring? Then it found there what this file has. */
-static bool is_rewritten(const struct salvage *salvage, const struct found *torn)
+/* The file with which a writer went on with the ring of @torn; NULL: none did. */
+static const struct found *find_successor(const struct salvage *salvage, const struct found *torn)
 {
+	const struct found *next = NULL;
+
 	for (size_t i = 0; i < salvage->count; i++) {
 		const struct found *file = &salvage->found[i];
 
 		if (!is_torn(file) && file->page_first != 0 &&
-		    file->name.file_no > torn->name.file_no && file->segment_id == torn->segment_id)
-			return true;
+		    file->name.file_no > torn->name.file_no &&
+		    file->segment_id == torn->segment_id &&
+		    (next == NULL || file->name.file_no < next->name.file_no))
+			next = file;
 	}
-	return false;
+	return next;
+}
+
+/* Its FILE page says from where on it took each lane's records; if it is bad, nobody knows. */
+static int load_successor(struct salvage *salvage)
+{
+	const struct found *next = find_successor(salvage, &salvage->found[salvage->at]);
+	struct found copy;
+	struct scan scan;
+	int r;
+
+	if (next == NULL)
+		return 0;
+	copy = *next;
+	r = open_found(salvage, &copy, &scan);
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
+	salvage->has_successor = logfile_next(&scan.log, salvage->successor) == 0;
+	scan_close(&scan);
+	return 0;
+}
+
+/* Where the successor took up a lane; 0: it does not say. */
+static uint64_t taken_up_at(const struct salvage *salvage, uint16_t lane)
+{
+	struct page_cursor cursor = { 0 };
+	const struct entry_header *entry;
+	struct cursor_entry at;
+
+	while (page_next_entry(salvage->successor, &cursor, &entry) == 1) {
+		if (entry->type != ENTRY_CURSOR || entry->lane != lane || entry->size < sizeof(at))
+			continue;
+		memcpy(&at, entry, sizeof(at));
+		return at.position;
+	}
+	return 0;
+}
+
+/* Were all records of a page that was set aside taken from the ring again? Not those of a lane that
+ * was taken up behind them. */
+static bool is_rewritten(const struct salvage *salvage, const struct page_header *header)
+{
+	struct page_cursor cursor = { 0 };
+	const struct entry_header *entry;
+	struct cursor_entry end;
+
+	if (!salvage->has_successor)
+		return false;
+	while (header->kind == PAGE_DATA && page_next_entry(header, &cursor, &entry) == 1) {
+		if (entry->type != ENTRY_CURSOR || entry->size < sizeof(end))
+			continue;
+		memcpy(&end, entry, sizeof(end));
+		if (end.position <= taken_up_at(salvage, entry->lane))
+			return false;
+	}
+	return true;
 }
 
 /* The number that the next file of the log begins with. */
@@ -178,7 +240,7 @@ static bool is_wanted(const struct salvage *salvage, const struct page_header *h
 	const struct found *found = &salvage->found[salvage->at];
 
 	if (is_torn(found))
-		return true;
+		return !is_rewritten(salvage, header);
 	if (header->kind == PAGE_SEAL)
 		return salvage->is_shown;
 	return header->page_no >= salvage->shown_next &&
@@ -226,16 +288,16 @@ static int begin_file(struct salvage *salvage)
 	struct found *found = &salvage->found[salvage->at];
 	int r;
 
-	if (is_torn(found) && is_rewritten(salvage, found))
-		return -ENOENT;
-	r = open_found(salvage, found, &salvage->scan);
+	salvage->has_successor = false;
+	r = is_torn(found) ? load_successor(salvage) : 0;
+	if (r == 0)
+		r = open_found(salvage, found, &salvage->scan);
 	if (r < 0)
 		return r;
 	salvage->is_open = true;
 	salvage->is_shown = false;
 	salvage->is_held =
 		found->name.state == LOGFILE_OPEN && logfile_is_held(&salvage->scan.log) == 1;
-	salvage->bad_bytes = 0;
 	salvage->scan.log.info.salt = found->salt;
 	if (found->log_id != 0 && found->log_id != salvage->log_id) {
 		salvage->log_id = found->log_id;
@@ -251,11 +313,12 @@ static int end_file(struct salvage *salvage, int error)
 
 	if (error < 0 && error != -ENOENT)
 		r = error == -ENOMEM ? error : tell_unread(salvage, error);
-	else if (salvage->is_open && salvage->bad_bytes > 0)
-		r = tell_bad(salvage);
+	else if (salvage->bad_bytes > 0 && (salvage->is_shown || !salvage->has_successor))
+		r = tell_bad(salvage); /* else a write was cut short, and done again */
 	if (salvage->is_open)
 		scan_close(&salvage->scan);
 	salvage->is_open = false;
+	salvage->bad_bytes = 0;
 	salvage->at++;
 	return r;
 }
@@ -272,7 +335,9 @@ static int hand_out(struct salvage *salvage, const struct scan_piece *piece,
 	page->file_no = found->name.file_no;
 	page->volume_no = found->name.volume_no;
 	page->offset = piece->offset;
-	page->is_nameless = header->kind != PAGE_FILE && !salvage->is_shown && !is_torn(found);
+	page->is_nameless = header->kind != PAGE_FILE && !salvage->is_shown &&
+			    salvage->named_no != found->name.file_no;
+	salvage->named_no = found->name.file_no;
 	salvage->is_shown = true;
 	if (!is_torn(found) && header->kind != PAGE_SEAL)
 		salvage->shown_next = header->page_no + 1;
@@ -369,7 +434,8 @@ static int open_any(struct salvage *salvage, int fd)
 	struct stat about;
 	const int r = salvage->sys->fstat(fd, &about);
 
-	salvage->buffer = aligned_alloc(PAGE_ALIGN, PAGE_MAX);
+	salvage->successor = aligned_alloc(PAGE_ALIGN, PAGE_MAX);
+	salvage->buffer = salvage->successor != NULL ? aligned_alloc(PAGE_ALIGN, PAGE_MAX) : NULL;
 	if (r == 0 && salvage->buffer != NULL && S_ISDIR(about.st_mode))
 		return open_directory(salvage, fd);
 	if (r == 0 && salvage->buffer != NULL && S_ISREG(about.st_mode))
@@ -415,6 +481,7 @@ void salvage_close(struct salvage **salvage)
 	if (gone->dir >= 0)
 		(void)gone->sys->close(gone->dir);
 	free(gone->found);
+	free(gone->successor);
 	free(gone->buffer);
 	free(gone->path);
 	free(gone);

@@ -3,8 +3,8 @@
  *
  * Goes on behind bad places, also in files that are not recovered, and through what a recovery set
  * aside (.torn). A number is shown once: pages that a later file begins anew do not exist, copies
- * are passed by. What was set aside is shown only where no later file is of the same ring: else the
- * ring still held its records, and they were written again. Never writes, never locks.
+ * are passed by. Of what was set aside a page is shown unless a writer went on with the same ring
+ * and found all its records there: they were written again. Never writes, never locks.
  */
 #ifndef SHMLOG_LIB_SALVAGE_H
 #define SHMLOG_LIB_SALVAGE_H

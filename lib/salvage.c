@@ -1,8 +1,8 @@
 /*
- * salvage.c - from file to file by the numbers of their pages. See salvage.h.
+ * salvage.c - from file to file, by what they say of themselves. See salvage.h.
  *
- * Two passes: the first looks for the first whole page of each file, since a name may lie and a
- * FILE page may be bad; the second shows them.
+ * Two passes: the first looks for the first whole page of each file, since a name may be wrong and
+ * a FILE page may be bad; the second shows them.
  * Invariant: within one log no page is shown whose number is below shown_next.
  */
 #include "salvage.h"
@@ -19,8 +19,9 @@ enum { PATH_SIZE = 4096 };
 
 /* A file, as far as its first whole page tells. */
 struct found {
-	struct logdir_file name; /* file_no 0: the file that was asked for */
-	uint64_t page_first;     /* 0: it has no whole page                */
+	struct logdir_file name; /* file_no 0: the file that was asked for  */
+	uint64_t file_no;        /* by its FILE page; if that is bad, its name */
+	uint64_t page_first;     /* 0: it has no whole page                 */
 	uint64_t segment_id;
 	uint64_t log_id; /* 0: its FILE page is bad */
 	uint64_t salt;
@@ -88,7 +89,10 @@ static int look_at(const struct salvage *salvage, struct found *found)
 	if (r == 0 && piece.kind == SCAN_PAGE) {
 		found->page_first = header->page_no;
 		found->segment_id = header->segment_id;
-		found->log_id = scan.log.begun ? scan.log.info.log_id : 0;
+		if (scan.log.begun) {
+			found->log_id = scan.log.info.log_id;
+			found->file_no = scan.log.info.file_no;
+		}
 		found->salt = scan.log.info.salt;
 	}
 	scan_close(&scan);
@@ -114,10 +118,8 @@ static int compare(const void *left, const void *right)
 {
 	const struct found *a = left, *b = right;
 
-	if (a->page_first != b->page_first)
-		return a->page_first < b->page_first ? -1 : 1;
-	if (a->name.file_no != b->name.file_no)
-		return a->name.file_no < b->name.file_no ? -1 : 1;
+	if (a->file_no != b->file_no)
+		return a->file_no < b->file_no ? -1 : 1;
 	return (int)a->name.state - (int)b->name.state;
 }
 
@@ -129,7 +131,8 @@ static int look_at_all(struct salvage *salvage, const struct logdir_list *list)
 	for (size_t i = 0; i < list->count; i++) {
 		struct found *found = &salvage->found[salvage->count];
 
-		*found = (struct found){ .name = list->files[i] };
+		*found =
+			(struct found){ .name = list->files[i], .file_no = list->files[i].file_no };
 		if (look_at(salvage, found) != -ENOENT)
 			salvage->count++;
 	}
@@ -138,7 +141,8 @@ static int look_at_all(struct salvage *salvage, const struct logdir_list *list)
 
 		if (list->sides[i].state != LOGFILE_TORN)
 			continue;
-		*found = (struct found){ .name = list->sides[i] };
+		*found =
+			(struct found){ .name = list->sides[i], .file_no = list->sides[i].file_no };
 		take_from_file(salvage, found);
 		if (found->page_first == 0)
 			(void)look_at(salvage, found);
@@ -158,10 +162,9 @@ static const struct found *find_successor(const struct salvage *salvage, const s
 	for (size_t i = 0; i < salvage->count; i++) {
 		const struct found *file = &salvage->found[i];
 
-		if (!is_torn(file) && file->page_first != 0 &&
-		    file->name.file_no > torn->name.file_no &&
+		if (!is_torn(file) && file->page_first != 0 && file->file_no > torn->file_no &&
 		    file->segment_id == torn->segment_id &&
-		    (next == NULL || file->name.file_no < next->name.file_no))
+		    (next == NULL || file->file_no < next->file_no))
 			next = file;
 	}
 	return next;
@@ -228,7 +231,7 @@ static uint64_t find_limit(const struct salvage *salvage, const struct found *fo
 	for (size_t i = salvage->at + 1; i < salvage->count; i++) {
 		const struct found *next = &salvage->found[i];
 
-		if (!is_torn(next) && next->page_first > found->page_first &&
+		if (!is_torn(next) && next->page_first != 0 && next->file_no > found->file_no &&
 		    (next->log_id == found->log_id || next->log_id == 0 || found->log_id == 0))
 			return next->page_first;
 	}

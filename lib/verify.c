@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FINDING_SIZE = 8192, PATH_SIZE = 4096, TRIES_MAX = 1000 };
+enum { FINDING_SIZE = 8192, PATH_SIZE = 4096 };
 
 void verify_tell(struct verify *verify, const char *format, ...)
 {
@@ -173,6 +173,15 @@ static bool is_twin(const struct logdir_file *name, const struct logdir_file *do
 	       name->state == LOGFILE_COMPRESSED && done->state == LOGFILE_SEALED;
 }
 
+static void make_path(const struct verify *verify, const struct logdir_file *name,
+		      char path[PATH_SIZE])
+{
+	char text[LOGDIR_NAME_SIZE];
+
+	logdir_file_name(text, name);
+	(void)snprintf(path, PATH_SIZE, "%s/%s", verify->path, text);
+}
+
 static int tell_unread(struct verify *verify, const char *path, int error)
 {
 	const char *why = strerror(-error);
@@ -191,17 +200,15 @@ static int tell_unread(struct verify *verify, const char *path, int error)
 	return 0;
 }
 
-/* 0; -ENOENT: it is gone, or was renamed. */
+/* 0; -ENOENT: it is gone, or was renamed; -errno with a reason. */
 static int verify_listed(struct verify *verify, const struct logdir_file *name,
 			 const struct logdir_file *done, enum verify_state *ret_state)
 {
-	char path[PATH_SIZE], text[LOGDIR_NAME_SIZE];
+	char path[PATH_SIZE];
 	struct verify_file file = { .path = path, .name = *name, .is_twin = is_twin(name, done) };
-	int r;
+	int r = scan_open_listed(&file.scan, verify->sys, verify->dir, name);
 
-	logdir_file_name(text, name);
-	(void)snprintf(path, sizeof(path), "%s/%s", verify->path, text);
-	r = scan_open_listed(&file.scan, verify->sys, verify->dir, name);
+	make_path(verify, name, path);
 	if (r == 0) {
 		r = judge(verify, &file);
 		if (r == 0)
@@ -209,11 +216,21 @@ static int verify_listed(struct verify *verify, const struct logdir_file *name,
 		scan_close(&file.scan);
 	}
 	*ret_state = file.state;
-	if (r == -ENOENT && list_anew(verify) < 0)
-		return -ENOMEM;
-	if (r == 0 || (r == -ENOENT && !is_listed(verify, name)))
+	return r == 0 || r == -ENOENT ? r : tell_unread(verify, path, r);
+}
+
+/* What could not be opened by its name has another one now, or is gone; else it leads nowhere. */
+static int settle_name(struct verify *verify, const struct logdir_file *name,
+		       struct logdir_file *done)
+{
+	char path[PATH_SIZE];
+	const int r = list_anew(verify);
+
+	if (r < 0 || !is_listed(verify, name))
 		return r;
-	return tell_unread(verify, path, r);
+	*done = *name;
+	make_path(verify, name, path);
+	return tell_unread(verify, path, -ENOENT);
 }
 
 /* A file may have been renamed while it was listed, and so be missing in the list. */
@@ -227,6 +244,11 @@ static int list_at_hole(struct verify *verify, const struct logdir_file *name)
 	return list_anew(verify);
 }
 
+static bool is_log(const struct verify *verify)
+{
+	return verify->list.count > 0 || verify->list.volume_last > 0 || verify->list.has_lock;
+}
+
 static int verify_directory(struct verify *verify)
 {
 	struct logdir_file done = { 0 }, name;
@@ -234,25 +256,19 @@ static int verify_directory(struct verify *verify)
 	enum verify_state state = VERIFY_SEALED;
 	int r = list_anew(verify);
 
-	if (r == 0 && verify->list.count == 0 && verify->list.volume_last == 0 &&
-	    !verify->list.has_lock)
+	if (r == 0 && !is_log(verify))
 		return logfile_refuse(verify->path, -EBADMSG);
-	for (int tries = 0; r == 0 && state != VERIFY_HELD && tries < TRIES_MAX; tries++) {
-		next = next_listed(verify, &done);
-		if (next == NULL)
-			return 0;
+	while (r == 0 && state != VERIFY_HELD && (next = next_listed(verify, &done)) != NULL) {
 		name = *next;
 		r = list_at_hole(verify, &name);
 		next = next_listed(verify, &done);
 		if (r < 0 || next == NULL || !is_same(next, &name))
 			continue;
 		r = verify_listed(verify, &name, &done, &state);
-		if (r == 0) {
+		if (r == 0)
 			done = name;
-			tries = 0;
-		} else if (r == -ENOENT) {
-			r = list_anew(verify);
-		}
+		else if (r == -ENOENT)
+			r = settle_name(verify, &name, &done);
 	}
 	return r;
 }
@@ -277,7 +293,7 @@ static void name_of_path(const char *path, struct logdir_file *ret)
 	if (!logdir_parse_file(base, ret))
 		*ret = (struct logdir_file){ .state = has_suffix(base, ".open") ? LOGFILE_OPEN
 										: LOGFILE_SEALED };
-	if (ret->file_no == 0 || base - path < 11)
+	if (ret->file_no == 0 || base - path < 11 || (base - path > 11 && base[-12] != '/'))
 		return;
 	memcpy(volume, base - 11, 10);
 	(void)logdir_parse_volume(volume, &ret->volume_no);

@@ -365,6 +365,15 @@ static void check_numbers(struct part *part)
 	}
 }
 
+/* Files of several logs may be concatenated, but do not lie in one directory. */
+static void check_log(struct part *part)
+{
+	if (part->verify->dir >= 0)
+		verify_tell(part->verify,
+			    "\"%s\": is of another log than file %" PRIu64 "; move it away",
+			    part->file->path, part->verify->standing.file_no);
+}
+
 static void begin(struct part *part, const struct page_header *header)
 {
 	const struct standing *standing = &part->verify->standing;
@@ -377,32 +386,40 @@ static void begin(struct part *part, const struct page_header *header)
 	}
 	part->page_first = part->page_next = header->page_no;
 	check_name(part, info);
-	if (standing->is_known && !part->is_misnamed && info->log_id == standing->log_id) {
-		check_numbers(part);
-		check_chain(part, info);
+	if (!standing->is_known || part->is_misnamed)
+		return;
+	if (info->log_id != standing->log_id) {
+		check_log(part);
+		return;
 	}
+	check_numbers(part);
+	check_chain(part, info);
 }
 
+/* A sealed file whose SEAL page is not there: what else is lost tells the file behind it. */
 static void tell_unsealed(struct part *part)
 {
 	const uint64_t limit = part->file->limit;
-	const char *what = part->has_begun
-				   ? "its SEAL page is lost, and what was before it"
-				   : "it holds no page that can be proven, or is no log file";
-	char pages[64], text[160];
+	char pages[64], text[160] = "its SEAL page is lost, and perhaps pages before it";
 
 	part->is_partial = true;
+	if (!part->has_begun)
+		(void)snprintf(text, sizeof(text),
+			       "it holds no page that can be proven, or is no "
+			       "log file");
+	else if (part->page_next == limit)
+		(void)snprintf(text, sizeof(text), "its SEAL page is lost, and no other");
 	if (limit != UINT64_MAX && limit > part->page_next && part->page_next != 0) {
 		part->verify->verdict->missing_pages += limit - part->page_next;
-		(void)snprintf(text, sizeof(text), "%s (%s lost)", what,
-			       say_pages(part->page_next, limit, pages));
+		(void)snprintf(
+			text, sizeof(text), "%s lost, %s", say_pages(part->page_next, limit, pages),
+			part->has_begun ? "and its SEAL page" : "no page in it can be proven");
 		part->page_next = limit;
-		what = text;
 	}
 	if (has_bad(part))
-		tell_bad(part, what);
+		tell_bad(part, text);
 	else
-		verify_tell(part->verify, "\"%s\": cut off: %s", part->file->path, what);
+		verify_tell(part->verify, "\"%s\": cut off: %s", part->file->path, text);
 }
 
 static void finish_sealed(struct part *part)
@@ -445,8 +462,10 @@ static void finish(struct part *part, uint64_t behind)
 		finish_left(part, behind);
 	if (part->file->state != VERIFY_SEALED && !part->has_begun)
 		return; /* nothing of it counts */
-	standing->is_known = part->page_first != 0 && !part->is_misnamed;
-	standing->log_id = info->log_id;
+	if (part->page_first != 0)
+		standing->log_id = info->log_id;
+	standing->is_known = !part->is_misnamed &&
+			     (part->page_first != 0 || (part->has_begun && standing->is_known));
 	standing->file_no = part->file->name.file_no;
 	standing->page_next = part->page_next;
 	part->verify->verdict->files += !part->file->is_twin;

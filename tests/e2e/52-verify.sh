@@ -98,7 +98,7 @@ salvaged 3
 
 begin "a file that is cut off"
 truncate -s $((offset + 5000)) "$second"
-damaged "${files[1]#./}\": bytes $offset to $((offset + 4999)) are damaged: its SEAL page is lost, .*pages? .*$((next - 1))"
+damaged "${files[1]#./}\": bytes $offset to $((offset + 4999)) are damaged: pages? .*$((next - 1)).* lost, and its SEAL page"
 # shellcheck disable=SC2046
 without $(seq "$page" $((next - 1)))
 salvaged 3
@@ -137,7 +137,7 @@ salvaged 0
 begin "an archive of something else"
 rm "$second"
 lz4 -q "$WORK/a" "$second.lz4"
-damaged "${files[1]#./}.lz4\": bytes .* are damaged: it holds no page that can be proven"
+damaged "${files[1]#./}.lz4\": bytes .* are damaged: pages $first to $((next - 1)) are lost, no page in it can be proven"
 # shellcheck disable=SC2046
 without $(seq "$first" $((next - 1)))
 salvaged 3

@@ -179,6 +179,25 @@ static void expect_finding(const char *what, uint64_t missing, uint64_t bad)
 	cr_expect_eq(verdict.bad_bytes, bad);
 }
 
+static struct shmlog_reader *open_salvage(const char *path)
+{
+	struct shmlog_reader_options options = SHMLOG_READER_OPTIONS_INIT;
+	struct shmlog_reader *reader = NULL;
+
+	options.salvage = 1;
+	cr_assert_eq(shmlog_reader_open(path, &options, &reader), 0, "%s", shmlog_reason());
+	return reader;
+}
+
+static void expect_salvaged(const char *expected)
+{
+	struct shmlog_reader *reader = open_salvage(fixture.dir);
+
+	fixture_read_all(reader, text, sizeof(text));
+	shmlog_reader_close(&reader);
+	cr_expect_str_eq(text, expected);
+}
+
 Test(verify, a_sound_log)
 {
 	make_log();
@@ -253,8 +272,8 @@ Test(verify, a_file_page_without_its_salt)
 {
 	make_log();
 	spoil(2, 128 + 16);
-	expect_finding("0000000002.shmlog\": bytes 0 to 16383 are damaged: it holds no page that "
-		       "can be proven, or is no log file (pages 4 to 6 are lost)",
+	expect_finding("0000000002.shmlog\": bytes 0 to 16383 are damaged: pages 4 to 6 are lost, "
+		       "no page in it can be proven",
 		       3, 16384);
 }
 
@@ -262,10 +281,7 @@ Test(verify, a_file_that_is_cut_off)
 {
 	make_log();
 	cr_assert_eq(truncate(sealed(2), 8192), 0);
-	expect_finding(
-		"0000000002.shmlog\": cut off: its SEAL page is lost, and what was before it "
-		"(page 6 is lost)",
-		1, 0);
+	expect_finding("0000000002.shmlog\": cut off: page 6 is lost, and its SEAL page", 1, 0);
 	cr_assert_eq(truncate(sealed(3), 8192 + 100), 0);
 	cr_assert_eq(verify_path(fixture.dir), 0);
 	cr_expect_eq(verdict.findings, 2);
@@ -277,7 +293,22 @@ Test(verify, an_empty_file_under_a_sealed_name)
 {
 	make_log();
 	cr_assert_eq(truncate(sealed(2), 0), 0);
-	expect_finding("0000000002.shmlog\": cut off: it holds no page that can be proven", 3, 0);
+	expect_finding(
+		"0000000002.shmlog\": cut off: pages 4 to 6 are lost, no page in it can be proven",
+		3, 0);
+}
+
+Test(verify, a_spoiled_seal_page)
+{
+	make_log();
+	spoil(2, 12288 + 150);
+	expect_finding("0000000002.shmlog\": bytes 12288 to 16383 are damaged: its SEAL page is "
+		       "lost, and no other",
+		       0, 4096);
+	spoil(2, 12288 + 150);
+	spoil(3, 12288 + 150);
+	cr_assert_eq(verify_path(fixture.dir), 0);
+	cr_expect_not_null(strstr(findings, "its SEAL page is lost, and perhaps pages before it"));
 }
 
 Test(verify, bytes_behind_the_seal_page)
@@ -343,6 +374,30 @@ Test(verify, a_file_of_another_log)
 	fixture_seal(&file);
 	fixture_file_end(&file);
 	expect_finding("0000000002.shmlog\": continues another page than page 3 of file 1", 0, 0);
+}
+
+Test(verify, a_file_with_another_logs_id)
+{
+	struct file_info info = { 0 };
+	struct fixture_file file;
+	struct page_builder builder;
+	const struct page_stamp stamp = { .page_no = 4, .segment_id = 3 };
+
+	make_sealed(1);
+	make_open(&file, 2);
+	info = (struct file_info){ .format_major = FORMAT_MAJOR,
+				   .salt = file.salt,
+				   .log_id = FIXTURE_LOG + 1,
+				   .file_no = 2,
+				   .volume_no = 1 };
+	page_begin(&builder, file.buffer, PAGE_FILE);
+	page_append_info(&builder, &info, sizeof(info));
+	(void)page_finish(&builder, &stamp);
+	fixture_scribble(file.path, 0, file.buffer, PAGE_ALIGN);
+	file.index[0].sources = 0;
+	fixture_seal(&file);
+	fixture_file_end(&file);
+	expect_finding("0000000002.shmlog\": is of another log than file 1; move it away", 0, 0);
 }
 
 Test(verify, a_file_that_begins_too_early)
@@ -504,17 +559,41 @@ Test(verify, an_open_file_behind_which_a_newer_has_begun)
 Test(verify, pages_that_were_written_again)
 {
 	struct fixture_file file;
+	uint64_t checksum;
+
+	fixture_file_begin(&fixture, &file, 1, 1, 1);
+	fixture_data(&file, 1, 10, "a");
+	fixture_page(&file, 10);
+	checksum = fixture.previous_checksum;
+	fixture_data(&file, 1, 20, "b");
+	fixture_page(&file, 20);
+	fixture_file_end(&file);
+	fixture.previous_checksum = checksum;
+	fixture.total_records--;
+	fixture_file_begin(&fixture, &file, 2, 3, 1);
+	fixture_data(&file, 1, 20, "b");
+	fixture_page(&file, 20);
+	fixture_seal(&file);
+	fixture_file_end(&file);
+	expect_sound(2, 4, 2);
+	expect_salvaged("a b");
+}
+
+/* Not even its FILE page was said to have reached the disk: all of it was written again. */
+Test(verify, a_file_that_was_given_up)
+{
+	struct fixture_file file;
 
 	make_open(&file, 1);
 	fixture_file_end(&file);
-	fixture.previous_checksum = 0;
-	fixture_file_begin(&fixture, &file, 2, 3, 1);
+	fixture.previous_checksum = fixture.total_records = 0;
+	fixture_file_begin(&fixture, &file, 2, 1, 1);
+	fixture_data(&file, 1, 20, "again");
+	fixture_page(&file, 20);
 	fixture_seal(&file);
 	fixture_file_end(&file);
-	cr_assert_eq(verify_path(fixture.dir), 0);
-	cr_expect_null(strstr(findings, "are lost"), "%s", findings);
-	cr_expect_eq(verdict.pages, 3, "%s", findings);
-	cr_expect_eq(verdict.missing_pages, 0);
+	expect_sound(1, 2, 1);
+	expect_salvaged("again");
 }
 
 /* ---- archives ---- */
@@ -634,25 +713,6 @@ Test(verify, what_is_no_log)
 
 /* ---- salvage ---- */
 
-static struct shmlog_reader *open_salvage(const char *path)
-{
-	struct shmlog_reader_options options = SHMLOG_READER_OPTIONS_INIT;
-	struct shmlog_reader *reader = NULL;
-
-	options.salvage = 1;
-	cr_assert_eq(shmlog_reader_open(path, &options, &reader), 0, "%s", shmlog_reason());
-	return reader;
-}
-
-static void expect_salvaged(const char *expected)
-{
-	struct shmlog_reader *reader = open_salvage(fixture.dir);
-
-	fixture_read_all(reader, text, sizeof(text));
-	shmlog_reader_close(&reader);
-	cr_expect_str_eq(text, expected);
-}
-
 Test(salvage, a_sound_log)
 {
 	make_log();
@@ -685,7 +745,7 @@ Test(salvage, without_a_salt_nothing_is_proven)
 {
 	make_log();
 	spoil(2, 128 + 16);
-	expect_salvaged("! 1a 1b 1c 3a 3b 3c");
+	expect_salvaged("1a 1b 1c ! 3a 3b 3c");
 }
 
 Test(salvage, a_file_that_is_cut_off)

@@ -435,6 +435,16 @@ Test(verify, sums_that_shrink_over_a_new_file)
 	expect_finding("page 5 counts other records than the page before it and its own", 0, 0);
 }
 
+/* A writer that was killed had counted what it had taken; the next one goes on from there. */
+Test(verify, sums_that_are_ahead_after_a_new_file)
+{
+	make_sealed(1);
+	fixture.total_records += 100;
+	fixture.total_lost += 10;
+	make_sealed(2);
+	expect_sound(2, 6, 6);
+}
+
 Test(verify, an_index_that_lies)
 {
 	struct fixture_file file;
@@ -466,6 +476,44 @@ Test(verify, a_seal_that_counts_wrong)
 	fixture_seal(&file);
 	fixture_file_end(&file);
 	expect_finding("its SEAL page counts other records than the file holds", 0, 0);
+}
+
+/* The SEAL page of @file as it should be, but for @seal_offset and @missing. */
+static void seal_wrong(struct fixture_file *file, uint64_t seal_offset, uint64_t missing)
+{
+	const struct seal_info info = { .pages = file->pages,
+					.data_records = file->data_records,
+					.first_ticks = file->first_ticks,
+					.last_ticks = file->last_ticks,
+					.missing = missing };
+	const struct page_stamp stamp = { .page_no = file->page_no,
+					  .salt = file->salt,
+					  .segment_id = file->segment_id };
+	const uint32_t length =
+		page_build_seal(file->buffer, &info, file->index, seal_offset, &stamp);
+
+	write_whole(sealed(1), "", 0);
+	cr_assert_eq(rename(file->path, sealed(1)), 0);
+	fixture_scribble(sealed(1), file->offset, file->buffer, length);
+	fixture_file_end(file);
+}
+
+Test(verify, a_trailer_that_leads_astray)
+{
+	struct fixture_file file;
+
+	make_open(&file, 1);
+	seal_wrong(&file, file.offset - PAGE_ALIGN, 0);
+	expect_finding("its SEAL page ends in a trailer that does not lead to it", 0, 0);
+}
+
+Test(verify, a_seal_that_misses_pages_that_are_there)
+{
+	struct fixture_file file;
+
+	make_open(&file, 1);
+	seal_wrong(&file, file.offset, 5);
+	expect_finding("its SEAL page does not account for all pages of the file", 0, 0);
 }
 
 Test(verify, a_header_that_counts_wrong)
@@ -726,7 +774,8 @@ Test(salvage, behind_a_bad_page)
 	expect_salvaged("1a 1b 1c 2c ! 3a 3b 3c");
 }
 
-/* The salt stands in it all the same; the names do not. */
+/* The salt stands in it all the same; the names do not, and those of the file before are not its.
+ */
 Test(salvage, behind_a_bad_file_page)
 {
 	struct shmlog_record record = { .size = sizeof(record) };
@@ -735,10 +784,29 @@ Test(salvage, behind_a_bad_file_page)
 	make_log();
 	spoil(2, 600);
 	expect_salvaged("1a 1b 1c 2a 2b 2c ! 3a 3b 3c");
-	reader = open_salvage(sealed(2));
-	cr_assert_eq(shmlog_reader_next(reader, &record), 0);
+	reader = open_salvage(fixture.dir);
+	for (int i = 0; i < 4; i++)
+		cr_assert_eq(shmlog_reader_next(reader, &record), 0);
+	cr_expect_eq(memcmp(record.data, "2a", 2), 0);
 	cr_expect_str_eq(record.name, "?");
 	shmlog_reader_close(&reader);
+}
+
+/* Anybody who pushes can make pages that verify with it. */
+Test(salvage, a_salt_of_0_proves_nothing)
+{
+	static const uint8_t zeros[4096];
+	struct fixture_file file;
+
+	make_sealed(1);
+	fixture_file_begin(&fixture, &file, 2, 4, 1);
+	file.salt = 0;
+	fixture_data(&file, 1, 1000, "forged");
+	fixture_page(&file, 1000);
+	fixture_seal(&file);
+	fixture_file_end(&file);
+	fixture_scribble(sealed(2), 0, zeros, sizeof(zeros));
+	expect_salvaged("1a 1b 1c !");
 }
 
 Test(salvage, without_a_salt_nothing_is_proven)

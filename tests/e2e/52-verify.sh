@@ -134,6 +134,30 @@ lz4 -q -B5 -BI --content-size --rm "$second" "$second.lz4"
 expect 0 shmlog-cat --verify "$WORK/bad"
 salvaged 0
 
+# What becomes of a log beside its readers: archives take the place of files, the oldest are deleted.
+keep_house() {
+	local file
+	for file in "${files[@]}"; do
+		lz4 -q -B5 -BI --content-size "$WORK/bad/$file" "$WORK/bad/$file.lz4.tmp"
+		mv "$WORK/bad/$file.lz4.tmp" "$WORK/bad/$file.lz4"
+		rm "$WORK/bad/$file"
+	done
+	for file in "${files[@]:0:3}"; do
+		rm "$WORK/bad/$file.lz4"
+	done
+}
+
+for _ in 1 2 3; do
+	begin "files that are compressed and deleted meanwhile"
+	keep_house &
+	house=$!
+	while kill -0 "$house" 2>/dev/null; do
+		expect 0 shmlog-cat --verify "$WORK/bad"
+		expect 0 shmlog-cat --salvage -o pages "$WORK/bad"
+	done
+	wait "$house"
+done
+
 begin "an archive of something else"
 rm "$second"
 lz4 -q "$WORK/a" "$second.lz4"

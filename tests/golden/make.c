@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "archive.h"
+#include "lz4_archive.h"
 #include "page.h"
 
 #define EPOCH_NS (INT64_C(1700000000) * NS_PER_S)
@@ -74,7 +74,7 @@ static void write_file(const struct maker *maker, const char *suffix, const void
 static void write_archive(const struct maker *maker)
 {
 	size_t size;
-	uint8_t *archive = archive_make(maker->bytes, maker->size, &size);
+	uint8_t *archive = lz4_archive_make(maker->bytes, maker->size, &size);
 
 	write_file(maker, ".shmlog.lz4", archive, size);
 	free(archive);

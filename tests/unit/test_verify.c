@@ -1,7 +1,7 @@
 /*
  * test_verify.c - what shmlog_verify() finds, and what it must not; what salvage brings.
  */
-#include "archive.h"
+#include "lz4_archive.h"
 #include "log_fixture.h"
 #include "sys.h"
 
@@ -131,7 +131,7 @@ static void compress(uint64_t file_no, size_t spoiled)
 	char path[160];
 	size_t size, archived;
 	uint8_t *bytes = read_whole(sealed(file_no), &size);
-	uint8_t *archive = archive_make(bytes, size, &archived);
+	uint8_t *archive = lz4_archive_make(bytes, size, &archived);
 
 	if (spoiled != SIZE_MAX)
 		archive[spoiled < archived ? spoiled : archived - 1] ^= 0x11;

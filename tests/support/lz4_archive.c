@@ -1,7 +1,7 @@
 /*
- * archive.c - see archive.h.
+ * lz4_archive.c - see lz4_archive.h.
  */
-#include "archive.h"
+#include "lz4_archive.h"
 
 #include <lz4frame.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ static void map_file(const uint8_t *file, size_t size, struct archive_map *ret)
 	must(ret->offsets[ret->blocks] == size, "more than a sealed file");
 }
 
-uint8_t *archive_make(const uint8_t *file, size_t size, size_t *ret_size)
+uint8_t *lz4_archive_make(const uint8_t *file, size_t size, size_t *ret_size)
 {
 	const LZ4F_preferences_t preferences = {
 		.frameInfo = { .blockSizeID = LZ4F_max256KB,

@@ -66,14 +66,6 @@ static int open_directory(struct feed *feed, int fd, bool is_followed)
 	return r == -ENODATA || r == -EBADMSG ? 0 : logfile_refuse(feed->path, r);
 }
 
-static bool has_suffix(const char *text, const char *suffix)
-{
-	const size_t length = strlen(text);
-	const size_t wanted = strlen(suffix);
-
-	return length >= wanted && strcmp(text + length - wanted, suffix) == 0;
-}
-
 /* Is it a log at all? A page of ours that is damaged is one; nothing may become one if a writer
  * may still write there, and nothing on a pipe is no file at all. */
 static int recognise(const struct feed *feed, struct feed_file *file, bool may_be_empty)
@@ -104,7 +96,7 @@ static int open_stream(struct feed *feed, int fd, const char *name, bool seekabl
 	if (r < 0)
 		return logfile_refuse(feed->path, r);
 	if (name != NULL)
-		feed->current->sealed = !has_suffix(name, ".open");
+		feed->current->sealed = !logdir_is_open_name(name);
 	else
 		feed->current->sealed = !seekable || logfile_is_held(&feed->current->log) == 0;
 	r = recognise(feed, feed->current, name == NULL || !feed->current->sealed);

@@ -39,6 +39,7 @@ struct salvage {
 	bool is_held;  /* a writer is at it: it ends at the first page that is not there */
 	bool is_shown; /* a page of the file came                                        */
 	uint64_t bad_bytes;
+	uint64_t zeros; /* of an open file; bad if a page follows */
 	uint64_t shown_next;
 	uint64_t log_id;   /* of shown_next */
 	uint64_t named_no; /* file whose numbers of sources hold */
@@ -321,7 +322,7 @@ static int end_file(struct salvage *salvage, int error)
 	if (salvage->is_open)
 		scan_close(&salvage->scan);
 	salvage->is_open = false;
-	salvage->bad_bytes = 0;
+	salvage->bad_bytes = salvage->zeros = 0;
 	salvage->at++;
 	return r;
 }
@@ -348,20 +349,31 @@ static int hand_out(struct salvage *salvage, const struct scan_piece *piece,
 	return 0;
 }
 
+/* Open files end in zeros, and what was set aside begins with some; elsewhere they are as bad as
+ * others. */
+static void count_bad(struct salvage *salvage, const struct scan_piece *piece)
+{
+	const enum logfile_state state = salvage->found[salvage->at].name.state;
+
+	if (piece->kind == SCAN_PAGE)
+		salvage->bad_bytes += salvage->zeros;
+	salvage->zeros = 0;
+	if (piece->kind == SCAN_ZERO && state == LOGFILE_OPEN)
+		salvage->zeros = piece->length;
+	else if (piece->kind == SCAN_BAD || (piece->kind == SCAN_ZERO && state != LOGFILE_TORN))
+		salvage->bad_bytes += piece->length;
+}
+
 /* 1: *ret is a page; 0: the file is over; -errno. */
 static int next_of_file(struct salvage *salvage, struct reader_page **ret)
 {
-	const enum logfile_state state = salvage->found[salvage->at].name.state;
 	struct scan_piece piece;
 	int r;
 
 	while ((r = scan_next(&salvage->scan, salvage->buffer, &piece)) == 0) {
 		if (piece.kind == SCAN_END || (piece.kind != SCAN_PAGE && salvage->is_held))
 			return 0;
-		/* Open files are made of zeros, and what was set aside begins with some. */
-		if (piece.kind == SCAN_BAD ||
-		    (piece.kind == SCAN_ZERO && state != LOGFILE_OPEN && state != LOGFILE_TORN))
-			salvage->bad_bytes += piece.length;
+		count_bad(salvage, &piece);
 		if (piece.kind != SCAN_PAGE || !is_wanted(salvage, (const void *)salvage->buffer))
 			continue;
 		r = hand_out(salvage, &piece, ret);
@@ -406,14 +418,6 @@ static int open_directory(struct salvage *salvage, int fd)
 	return r;
 }
 
-static bool has_suffix(const char *text, const char *suffix)
-{
-	const size_t length = strlen(text);
-	const size_t wanted = strlen(suffix);
-
-	return length >= wanted && strcmp(text + length - wanted, suffix) == 0;
-}
-
 /* One file: any that has a page of ours, or would have one if it were whole. */
 static int open_file(struct salvage *salvage, int fd)
 {
@@ -426,7 +430,7 @@ static int open_file(struct salvage *salvage, int fd)
 	salvage->found = found;
 	salvage->count = 1;
 	found->name.state = LOGFILE_SEALED;
-	if (has_suffix(salvage->path, ".open"))
+	if (logdir_is_open_name(salvage->path))
 		found->name.state = LOGFILE_OPEN;
 	r = look_at(salvage, found);
 	return r == 0 && found->page_first == 0 ? -EBADMSG : r;

@@ -275,14 +275,6 @@ static int verify_directory(struct verify *verify)
 
 /* ---- one file ---- */
 
-static bool has_suffix(const char *text, const char *suffix)
-{
-	const size_t length = strlen(text);
-	const size_t wanted = strlen(suffix);
-
-	return length >= wanted && strcmp(text + length - wanted, suffix) == 0;
-}
-
 /* What "<volume>/<file>" at the end of the path says. */
 static void name_of_path(const char *path, struct logdir_file *ret)
 {
@@ -291,7 +283,7 @@ static void name_of_path(const char *path, struct logdir_file *ret)
 	char volume[LOGDIR_NAME_SIZE] = "";
 
 	if (!logdir_parse_file(base, ret))
-		*ret = (struct logdir_file){ .state = has_suffix(base, ".open") ? LOGFILE_OPEN
+		*ret = (struct logdir_file){ .state = logdir_is_open_name(base) ? LOGFILE_OPEN
 										: LOGFILE_SEALED };
 	if (ret->file_no == 0 || base - path < 11 || (base - path > 11 && base[-12] != '/'))
 		return;

@@ -70,7 +70,4 @@ bool verify_is_gap(struct verify *verify, uint64_t file_no);
 /* Everything in one file; verify->standing moves behind it. 0 or -errno. */
 int verify_file(struct verify *verify, struct verify_file *file);
 
-/* The bytes of an archive as its frames have them: 0; -EBADMSG; -errno. */
-int verify_frames(const struct sys *sys, int fd);
-
 #endif

@@ -583,15 +583,15 @@ static int verify_pages(struct verify *verify, struct verify_file *file)
 
 /* ---- archives ---- */
 
-static int decompress(LZ4F_dctx *lz4, const uint8_t *in, size_t size, bool *is_open)
+/* @is_open: the frame goes on. */
+static int decompress(LZ4F_dctx *lz4, uint8_t *buffer, size_t size, bool *is_open)
 {
-	static const LZ4F_decompressOptions_t options = { 0 };
-	uint8_t out[FRAME_CHUNK];
+	uint8_t *out = buffer + FRAME_CHUNK;
 	size_t at = 0;
 
 	while (at < size) {
-		size_t taken = size - at, made = sizeof(out);
-		const size_t hint = LZ4F_decompress(lz4, out, &made, in + at, &taken, &options);
+		size_t taken = size - at, made = PAGE_MAX - FRAME_CHUNK;
+		const size_t hint = LZ4F_decompress(lz4, out, &made, buffer + at, &taken, NULL);
 
 		if (LZ4F_isError(hint) || (taken == 0 && made == 0))
 			return -EBADMSG;
@@ -601,31 +601,32 @@ static int decompress(LZ4F_dctx *lz4, const uint8_t *in, size_t size, bool *is_o
 	return 0;
 }
 
-static int check_frames(const struct sys *sys, int fd, LZ4F_dctx *lz4)
+static int check_frames(const struct verify *verify, int fd, LZ4F_dctx *lz4)
 {
-	uint8_t in[FRAME_CHUNK];
 	uint64_t offset = 0;
 	bool is_open = true;
 	ssize_t n;
 	int r = 0;
 
-	while (r == 0 && (n = sys_read_fully(sys, fd, in, sizeof(in), offset)) != 0) {
+	while (r == 0 &&
+	       (n = sys_read_fully(verify->sys, fd, verify->buffer, FRAME_CHUNK, offset)) != 0) {
 		if (n < 0)
 			return (int)n;
-		r = decompress(lz4, in, (size_t)n, &is_open);
+		r = decompress(lz4, verify->buffer, (size_t)n, &is_open);
 		offset += (uint64_t)n;
 	}
 	return r == 0 && is_open ? -EBADMSG : r;
 }
 
-int verify_frames(const struct sys *sys, int fd)
+/* The bytes of an archive as its frames have them: 0; -EBADMSG; -errno. */
+static int verify_frames(const struct verify *verify, int fd)
 {
 	LZ4F_dctx *lz4;
 	int r;
 
 	if (LZ4F_isError(LZ4F_createDecompressionContext(&lz4, LZ4F_VERSION)))
 		return -ENOMEM;
-	r = check_frames(sys, fd, lz4);
+	r = check_frames(verify, fd, lz4);
 	(void)LZ4F_freeDecompressionContext(lz4);
 	return r;
 }
@@ -637,7 +638,7 @@ int verify_file(struct verify *verify, struct verify_file *file)
 
 	if (r < 0 || file->scan.input == NULL || verify->verdict->findings > findings)
 		return r;
-	r = verify_frames(verify->sys, file->scan.log.fd);
+	r = verify_frames(verify, file->scan.log.fd);
 	if (r != -EBADMSG)
 		return r;
 	verify_tell(verify,

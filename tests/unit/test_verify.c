@@ -844,6 +844,20 @@ Test(salvage, behind_the_prefix_of_a_file_that_is_not_recovered)
 	expect_salvaged("1a 1b 1c 2c !");
 }
 
+Test(salvage, a_page_that_never_came_in_a_file_that_is_not_recovered)
+{
+	struct fixture_file file;
+
+	make_open(&file, 1);
+	fixture_data(&file, 1, 200, "x");
+	fixture_lose_page(&file, 200);
+	fixture_data(&file, 1, 210, "y");
+	fixture_page(&file, 210);
+	cr_assert_eq(ftruncate(file.fd, 65536), 0);
+	fixture_file_end(&file);
+	expect_salvaged("1a 1b 1c y !");
+}
+
 Test(salvage, what_a_writer_holds_is_only_not_there_yet)
 {
 	struct fixture_file file;

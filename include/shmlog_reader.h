@@ -97,9 +97,9 @@ struct shmlog_record {
  *         that this reader does not know; -ENOMEM; other -errno. shmlog_reason() tells more.
  *
  * With `salvage`, _next and _next_page bring every whole page that can be found, also in files that
- * are not recovered and in what a recovery set aside, and -EBADMSG behind each file that has bad
- * bytes, with a reason that counts them. Such a reader goes forward only: _get_page, _seek_time and
- * _duplicate are -ENOTSUP.
+ * are not recovered and, of a directory, in what a recovery set aside; and -EBADMSG behind each
+ * file that has bad bytes, with a reason that counts them. Such a reader goes forward only:
+ * _get_page, _seek_time and _duplicate are -ENOTSUP.
  */
 SHMLOG_API int shmlog_reader_open(const char *path, const struct shmlog_reader_options *options,
 				  struct shmlog_reader **ret_reader);

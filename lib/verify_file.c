@@ -445,8 +445,10 @@ static void finish_left(struct part *part, uint64_t behind)
 		return;
 	verify_tell(part->verify,
 		    "\"%s\": not recovered: no writer holds it, and %" PRIu64
-		    " bytes lie behind its last good page; start shmlog-writer on its directory",
-		    part->file->path, behind);
+		    " bytes %s; start shmlog-writer on its directory",
+		    part->file->path, behind,
+		    part->has_begun ? "lie behind its last good page"
+				    : "have no whole FILE page before them");
 }
 
 static void finish(struct part *part, uint64_t behind)

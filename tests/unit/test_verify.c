@@ -571,6 +571,19 @@ Test(verify, an_open_file_that_nobody_holds)
 		0, 0);
 }
 
+Test(verify, a_file_page_that_is_torn)
+{
+	struct fixture_file file;
+
+	make_sealed(1);
+	make_open(&file, 2);
+	cr_assert_eq(ftruncate(file.fd, 512), 0);
+	fixture_file_end(&file);
+	expect_finding("0000000002.shmlog.open\": not recovered: no writer holds it, and 512 bytes "
+		       "have no whole FILE page before them",
+		       0, 0);
+}
+
 Test(verify, a_file_made_ahead)
 {
 	struct fixture_file file;

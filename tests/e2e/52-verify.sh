@@ -77,7 +77,7 @@ read -r first _ < <(page_of "$LOG/${files[1]}" 1)
 read -r next _ < <(page_of "$LOG/${files[2]}" 1)
 
 begin "a byte of a page"
-spoil "$second" $((offset + 3000))
+spoil "$second" $((offset + 130))
 damaged "${files[1]#./}\": bytes $offset to $((offset + length - 1)) are damaged: page $page is lost"
 without "$page"
 salvaged 3
@@ -97,8 +97,8 @@ without "$first"
 salvaged 3
 
 begin "a file that is cut off"
-truncate -s $((offset + 5000)) "$second"
-damaged "${files[1]#./}\": bytes $offset to $((offset + 4999)) are damaged: pages? .*$((next - 1)).* lost, and its SEAL page"
+truncate -s $((offset + 1000)) "$second"
+damaged "${files[1]#./}\": bytes $offset to $((offset + 999)) are damaged: pages? .*$((next - 1)).* lost, and its SEAL page"
 # shellcheck disable=SC2046
 without $(seq "$page" $((next - 1)))
 salvaged 3
@@ -197,7 +197,7 @@ read -r page offset length < <(page_of "$open" 3)
 shmlog-cat -o raw --page "$page" "$WORK/left" | sort >"$WORK/lost"
 sort "$WORK/c" | comm -23 - "$WORK/lost" >"$WORK/want"
 (($(wc -l <"$WORK/lost") > 0)) || fail "an empty page"
-spoil "$open" $((offset + 3000))
+spoil "$open" $((offset + 130))
 rm -rf "$WORK/bad"
 cp -r "$WORK/left" "$WORK/bad"
 damaged "not recovered: no writer holds it, and [1-9][0-9]* bytes lie behind its last good page"

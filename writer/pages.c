@@ -144,6 +144,13 @@ static void place(struct pages *pages, struct page_slot *slot)
 	POINT(page_placed);
 }
 
+static void note_refusal(struct pages *pages, const char *what, int error)
+{
+	tell(pages, what, strerror(-error));
+	if (pages->refused_since == 0)
+		pages->refused_since = now_ns(pages);
+}
+
 /* False: the disk does not take it now. */
 static bool submit(struct pages *pages, struct page_slot *slot)
 {
@@ -152,10 +159,11 @@ static bool submit(struct pages *pages, struct page_slot *slot)
 		io_write(pages->io, pages->file->fd, index, slot->length, slot->offset, index);
 
 	if (r < 0) {
-		tell(pages, "cannot submit a write, trying again", strerror(-r));
+		note_refusal(pages, "cannot submit a write, trying again", r);
 		retry_later(pages);
 		return false;
 	}
+	pages->refused_since = 0;
 	slot->state = PAGE_IN_FLIGHT;
 	POINT(page_submitted);
 	return true;
@@ -553,6 +561,19 @@ void pages_sync_begun(struct pages *pages)
 			break;
 		pages->order[i]->is_covered = true;
 	}
+}
+
+int pages_submit_sync(struct pages *pages, uint64_t tag)
+{
+	const int r = io_sync(pages->io, pages->file->fd, tag);
+
+	if (r < 0) {
+		note_refusal(pages, "cannot submit a sync, trying again", r);
+		return r;
+	}
+	pages->refused_since = 0;
+	pages_sync_begun(pages);
+	return 0;
 }
 
 void pages_sync_done(struct pages *pages, bool is_good)

@@ -93,15 +93,16 @@ struct pages {
 	bool is_short;    /* the last file made, or not made, has found less room than wanted */
 	bool is_poisoned; /* the file is to be given up as soon as nothing is in flight     */
 	enum last_sync last_sync; /* ... after one sync of what is complete in it            */
-	bool is_rolling;   /* the file is to end as soon as nothing is under way              */
-	bool void_before;  /* I7: the file before the current, or the last sealed, one was given up
-			    */
-	bool void_next;    /* ... the file before the next one                                */
-	unsigned failures; /* files given up in a row without one complete page              */
-	int fatal;         /* -errno: no file can be written at all                          */
-	int64_t retry_at;  /* CLOCK_MONOTONIC                                                */
-	int64_t make_at;   /* CLOCK_MONOTONIC; no file is made before: there was no room     */
-	char trouble[320]; /* the last trouble in words, "" once told                        */
+	bool is_rolling;  /* the file is to end as soon as nothing is under way              */
+	bool void_before; /* I7: the file before the current, or the last sealed, one was given up
+			   */
+	bool void_next;   /* ... the file before the next one                                */
+	int64_t refused_since; /* CLOCK_MONOTONIC: no submission was taken since then; 0      */
+	unsigned failures;     /* files given up in a row without one complete page              */
+	int fatal;             /* -errno: no file can be written at all                          */
+	int64_t retry_at;      /* CLOCK_MONOTONIC                                                */
+	int64_t make_at;       /* CLOCK_MONOTONIC; no file is made before: there was no room     */
+	char trouble[320];     /* the last trouble in words, "" once told                        */
 };
 
 /* A page to fill for @drain, the one being filled if it has room; NULL: all buffers are busy. */
@@ -117,7 +118,10 @@ void pages_pump(struct pages *pages);
 bool pages_await_sync(const struct pages *pages);
 bool pages_press_for_sync(const struct pages *pages);
 
-/* A sync of the current file begins; it has come to its end. */
+/* The current file's sync is to begin: a submission like a page's. 0; -errno it was refused. */
+int pages_submit_sync(struct pages *pages, uint64_t tag);
+
+/* It has begun; it has come to its end. */
 void pages_sync_begun(struct pages *pages);
 void pages_sync_done(struct pages *pages, bool is_good);
 

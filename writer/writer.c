@@ -16,10 +16,11 @@
 #include "point.h"
 
 enum {
-	POLL_US = 500,    /* between looks while the disk is at work                    */
-	NAP_MAX_MS = 100, /* between looks at the signals                               */
-	CHECK_MS = 1000,  /* between looks at what changes rarely                       */
-	HANG_MS = 10000,  /* without any answer of the disk when stopping               */
+	POLL_US = 500,     /* between looks while the disk is at work                    */
+	NAP_MAX_MS = 100,  /* between looks at the signals                               */
+	CHECK_MS = 1000,   /* between looks at what changes rarely                       */
+	HANG_MS = 10000,   /* without any answer of the disk when stopping               */
+	REFUSED_MS = 2000, /* without a submission that is taken: --once gives up       */
 };
 
 static int64_t now_ns(const struct writer *writer)
@@ -251,10 +252,8 @@ static void begin_sync(struct writer *writer)
 		apply_snapshot(writer);
 		return;
 	}
-	if (io_sync(writer->io, pages->file->fd, TAG_SYNC) == 0) {
+	if (pages_submit_sync(pages, TAG_SYNC) == 0)
 		writer->sync.phase = SYNC_IN_FLIGHT;
-		pages_sync_begun(pages);
-	}
 	POINT(sync_submitted);
 }
 
@@ -282,6 +281,8 @@ static void reap(struct writer *writer, int64_t timeout_ns)
 	struct io_result results[IO_BUFFERS + 1];
 	const int count = io_reap(writer->io, results, COUNT_OF(results), timeout_ns);
 
+	if (count > 0 || writer->io->in_flight == 0)
+		writer->answered = now_ns(writer);
 	for (int i = 0; i < count; i++) {
 		if (results[i].tag == TAG_SYNC)
 			synced(writer, results[i].error);
@@ -729,12 +730,26 @@ static void wait_a_little(struct writer *writer)
 		(void)writer->sys->sleep(nap_ns);
 }
 
+static int64_t hang_deadline(const struct writer *writer)
+{
+	return writer->answered + HANG_MS * (int64_t)NS_PER_MS;
+}
+
+static bool is_refused(const struct writer *writer)
+{
+	const int64_t since = writer->pages.refused_since;
+
+	return since != 0 && now_ns(writer) - since >= REFUSED_MS * (int64_t)NS_PER_MS;
+}
+
 /* --once where the disk takes nothing: nobody waits for better times. */
 static bool is_hopeless(const struct writer *writer)
 {
 	const struct pages *pages = &writer->pages;
 
-	return writer->config->once && (pages->is_stalled || pages->is_fileless);
+	return writer->config->once &&
+	       (pages->is_stalled || pages->is_fileless || is_refused(writer) ||
+		now_ns(writer) >= hang_deadline(writer));
 }
 
 /* Everything that is in pages reaches the disk. */
@@ -772,9 +787,7 @@ static void drain_rest(struct writer *writer)
  * the file keeps the next writer waiting for them. */
 static void reap_all(struct writer *writer)
 {
-	const int64_t deadline = now_ns(writer) + HANG_MS * (int64_t)NS_PER_MS;
-
-	while (writer->io->in_flight > 0 && now_ns(writer) < deadline)
+	while (writer->io->in_flight > 0 && now_ns(writer) < hang_deadline(writer))
 		turn(writer, POLL_US * (int64_t)NS_PER_US);
 	if (writer->io->in_flight == 0)
 		return;
@@ -904,7 +917,7 @@ int writer_run(struct writer *writer, const struct recovery *recovery)
 		return reason_set(r, "cannot start the second thread: %s", strerror(-r));
 	start_pages(writer, recovery);
 	tidy_begin(&writer->tidy, &writer->pages, writer->dir_lock, recovery->keep_from);
-	writer->sync.next = now_ns(writer);
+	writer->sync.next = writer->answered = now_ns(writer);
 	if (writer->config->once) {
 		stop(writer);
 		writer->stop_deadline = INT64_MAX; /* all of it, however long; TERM ends it */

@@ -63,6 +63,7 @@ struct writer {
 	uint32_t rings_seen; /* doorbell at the last look                                   */
 	bool is_rung;
 	int64_t next_flush;  /* CLOCK_MONOTONIC                                             */
+	int64_t answered;    /* CLOCK_MONOTONIC: the disk's last answer, or nothing was asked     */
 	int64_t next_check;  /* of the ring's name, quarantined lanes                       */
 	bool is_room_wanted; /* --release durable: somebody has rung since pages were idle   */
 	struct writer_sync sync;

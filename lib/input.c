@@ -182,3 +182,24 @@ ssize_t input_read(struct input *input, void *buffer, size_t size, uint64_t offs
 		return read_file(input, buffer, size, offset);
 	return read_window(input, buffer, size, offset);
 }
+
+int input_size(struct input *input, uint64_t *ret)
+{
+	uint8_t header[LZ4F_HEADER_SIZE_MAX];
+	LZ4F_frameInfo_t about = { 0 };
+	size_t size;
+	ssize_t n;
+
+	if (input->kind != INPUT_LZ4)
+		return -ENOTSUP;
+	n = read_file(input, header, sizeof(header), 0);
+	if (n < 0)
+		return (int)n;
+	restart(input);
+	size = (size_t)n;
+	if (LZ4F_isError(LZ4F_getFrameInfo(input->lz4, &about, header, &size)))
+		return -EBADMSG;
+	restart(input);
+	*ret = about.contentSize;
+	return about.contentSize > 0 ? 0 : -ENOTSUP;
+}

@@ -29,4 +29,7 @@ void input_close(struct input **input);
  */
 ssize_t input_read(struct input *input, void *buffer, size_t size, uint64_t offset);
 
+/* How many bytes an archive holds, by its own word: 0; -ENOTSUP it does not say; -errno. */
+int input_size(struct input *input, uint64_t *ret);
+
 #endif

@@ -16,7 +16,6 @@
 #include <string.h>
 
 #include "archive_map.h"
-#include "input.h"
 #include "logfile.h"
 #include "point.h"
 
@@ -132,6 +131,15 @@ static size_t block_size(const struct archive_map *map, size_t block)
 	return (size_t)(map->offsets[block + 1] - map->offsets[block]);
 }
 
+/* Bytes that the block in archiving->page becomes; as many as it has if it becomes no smaller. */
+static size_t packed_alone(const struct archiving *archiving, size_t size)
+{
+	const int n = LZ4_compress_default((const char *)archiving->page, (char *)archiving->packed,
+					   (int)size, (int)size);
+
+	return n > 0 ? (size_t)n : size;
+}
+
 /* Some blocks, each by itself. There are two at least, and the first is the FILE page, which is
  * not like the others. */
 static int sample(const struct archiving *archiving, const struct archive_map *map)
@@ -145,9 +153,7 @@ static int sample(const struct archiving *archiving, const struct archive_map *m
 		if (r < 0)
 			return r;
 		all += size;
-		packed += (uint64_t)LZ4_compress_default((const char *)archiving->page,
-							 (char *)archiving->packed, (int)size,
-							 (int)archiving->packed_size);
+		packed += packed_alone(archiving, size);
 	}
 	return packed <= all - all / SAVING_MIN ? 0 : ARCHIVE_STAYS;
 }
@@ -234,24 +240,21 @@ static int remove_half(const struct archiving *archiving)
 
 	name_of(archiving, LOGFILE_ARCHIVE_TMP, name);
 	r = archiving->sys->unlinkat(archiving->log->dir, name, 0);
-	if (r < 0 && r != -ENOENT)
-		return failed(archiving, LOGFILE_ARCHIVE_TMP, "remove", r);
-	return 0;
+	return r == -ENOENT ? 0 : r;
 }
 
 static int create_half(struct archiving *archiving)
 {
+	const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
 	char name[LOGDIR_NAME_SIZE];
-	int r = remove_half(archiving);
+	int fd = remove_half(archiving);
 
-	if (r < 0)
-		return r;
 	name_of(archiving, LOGFILE_ARCHIVE_TMP, name);
-	r = archiving->sys->openat(archiving->log->dir, name,
-				   O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
-	if (r < 0)
-		return failed(archiving, LOGFILE_ARCHIVE_TMP, "create", r);
-	archiving->archive = r;
+	if (fd == 0)
+		fd = archiving->sys->openat(archiving->log->dir, name, flags, FILE_MODE);
+	if (fd < 0)
+		return failed(archiving, LOGFILE_ARCHIVE_TMP, "create", fd);
+	archiving->archive = fd;
 	archiving->is_half = true;
 	return 0;
 }
@@ -293,42 +296,83 @@ static int differs(const struct archiving *archiving)
 		archiving->log->path, name);
 }
 
-/* The archive's bytes at @offset are the original's. */
-static int compare_at(const struct archiving *archiving, struct input *input, uint64_t offset,
-		      size_t size)
+/* An archive on its way through LZ4. */
+struct unpacking {
+	LZ4F_dctx *lz4;
+	uint8_t *bytes;  /* PAGE_MAX */
+	uint64_t offset; /* in the original, of what comes out next                       */
+	size_t hint;     /* 0: the last frame has ended                                   */
+};
+
+static int compare_piece(const struct archiving *archiving, struct unpacking *unpacking,
+			 size_t size)
 {
-	const ssize_t n = input_read(input, archiving->packed, size, offset);
+	const uint64_t end = (uint64_t)archiving->about.st_size;
 	int r;
 
-	if (n < 0 && n != -EBADMSG)
-		return failed(archiving, archive_state(archiving), "read", (int)n);
-	if (n != (ssize_t)size)
+	if (size > end - unpacking->offset)
 		return differs(archiving);
-	r = read_original(archiving, offset, size);
-	if (r == 0 && memcmp(archiving->page, archiving->packed, size) != 0)
+	r = read_original(archiving, unpacking->offset, size);
+	if (r == 0 && memcmp(archiving->page, unpacking->bytes, size) != 0)
 		r = differs(archiving);
+	unpacking->offset += size;
 	return r;
 }
 
-static int compare(const struct archiving *archiving)
+/* @size compressed bytes in archiving->packed. */
+static int compare_packed(const struct archiving *archiving, struct unpacking *unpacking,
+			  size_t size)
 {
-	const uint64_t end = (uint64_t)archiving->about.st_size;
-	struct input *input;
-	uint8_t behind;
-	size_t size;
-	int r = input_open(archiving->sys, archiving->archive, INPUT_LZ4, &input);
+	size_t at = 0, in, out;
+	int r = 0;
 
-	if (r < 0)
-		return failed(archiving, archive_state(archiving), "read", r);
-	for (uint64_t offset = 0; offset < end && r == 0; offset += size) {
-		size = (size_t)min_u64(PAGE_MAX, end - offset);
-		r = compare_at(archiving, input, offset, size);
+	while (r == 0 && at < size) {
+		in = size - at;
+		out = PAGE_MAX;
+		unpacking->hint = LZ4F_decompress(unpacking->lz4, unpacking->bytes, &out,
+						  archiving->packed + at, &in, NULL);
+		if (LZ4F_isError(unpacking->hint))
+			return differs(archiving);
+		r = compare_piece(archiving, unpacking, out);
+		at += in;
+	}
+	return r;
+}
+
+static int compare_all(const struct archiving *archiving, struct unpacking *unpacking)
+{
+	uint64_t at = 0;
+	ssize_t n;
+	int r;
+
+	while ((n = sys_read_fully(archiving->sys, archiving->archive, archiving->packed,
+				   archiving->packed_size, at)) > 0) {
+		r = compare_packed(archiving, unpacking, (size_t)n);
+		if (r < 0)
+			return r;
+		at += (uint64_t)n;
 		meter_add(archiving->meter, 0);
 	}
-	/* The end, by a sound frame. */
-	if (r == 0 && input_read(input, &behind, 1, end) != 0)
-		r = differs(archiving);
-	input_close(&input);
+	if (n < 0)
+		return failed(archiving, archive_state(archiving), "read", (int)n);
+	if (unpacking->hint != 0 || unpacking->offset != (uint64_t)archiving->about.st_size)
+		return differs(archiving);
+	return 0;
+}
+
+/* Is the archive the whole original, to the end of a sound frame? */
+static int compare(const struct archiving *archiving)
+{
+	struct unpacking unpacking = { .bytes = malloc(PAGE_MAX), .hint = 1 };
+	int r = -ENOMEM;
+
+	if (unpacking.bytes &&
+	    !LZ4F_isError(LZ4F_createDecompressionContext(&unpacking.lz4, LZ4F_VERSION)))
+		r = compare_all(archiving, &unpacking);
+	else
+		(void)failed(archiving, archive_state(archiving), "unpack", r);
+	(void)LZ4F_freeDecompressionContext(unpacking.lz4);
+	free(unpacking.bytes);
 	return r;
 }
 

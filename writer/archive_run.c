@@ -47,10 +47,11 @@ int archive_clear(const struct archive_log *log, const struct logdir_list *list)
 	return result;
 }
 
+/* Volume 0 would be a file that lies beside the volumes. */
 static bool is_due(const struct logdir_file *file, struct archive_range range)
 {
-	return file->state == LOGFILE_SEALED && file->volume_no >= range.from &&
-	       file->volume_no < range.before && file->volume_no > 0;
+	return file->state == LOGFILE_SEALED && file->volume_no > 0 &&
+	       file->volume_no < range.before;
 }
 
 static uint64_t size_of(const struct archive_log *log, const struct logdir_file *file)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "archive.h"
 #include "logdir.h"
 #include "logfile.h"
 #include "point.h"
@@ -71,11 +72,21 @@ static int open_to_read(const struct recovering *recovering, const struct logdir
 			       recovering->roll->path, path);
 	else if (r < 0)
 		r = cannot_read(recovering, name, r);
+	logfile_init(ret, sys, fd);
+	if (r == 0 && name->state == LOGFILE_COMPRESSED) {
+		r = input_open(sys, fd, INPUT_LZ4, &ret->input);
+		if (r < 0)
+			(void)cannot_read(recovering, name, r);
+	}
 	if (r < 0)
-		(void)sys->close(fd);
-	else
-		logfile_init(ret, sys, fd);
+		logfile_close(ret);
 	return r;
+}
+
+static void close_read(struct logfile *file)
+{
+	input_close(&file->input);
+	logfile_close(file);
 }
 
 /* @name: NULL: the log directory itself. */
@@ -105,7 +116,7 @@ static int read_first_page(struct recovering *recovering, struct found *found)
 		found->segment_id = file.segment_id;
 		found->log_id = file.info.log_id;
 	}
-	logfile_close(&file);
+	close_read(&file);
 	if (r == -ENODATA || r == -EBADMSG)
 		return 0;
 	return r < 0 ? cannot_read(recovering, &found->name, r) : 1;
@@ -202,7 +213,7 @@ static int keep_torn(struct recovering *recovering, const struct found *found, u
 		POINT(recover_torn_kept);
 		(void)sys->close(torn);
 	}
-	logfile_close(&file);
+	close_read(&file);
 	return r;
 }
 
@@ -259,7 +270,7 @@ static int index_pages(struct recovering *recovering, struct found *found, uint6
 	file->salt = reading.info.salt;
 	if (*ret_sealed)
 		file->offset = reading.offset;
-	logfile_close(&reading);
+	close_read(&reading);
 	if (r == -ENODATA)
 		return 0;
 	return r < 0 ? cannot_read(recovering, &found->name, r) : r;
@@ -327,19 +338,45 @@ static int remove_not_begun(struct recovering *recovering, struct found *found)
 
 /* ---- all files ---- */
 
-static int look_at_all(struct recovering *recovering)
+static size_t first_open(const struct recovering *recovering)
 {
-	for (size_t i = 0; i < recovering->list.count; i++) {
+	size_t i = 0;
+
+	while (i < recovering->list.count && recovering->list.files[i].state != LOGFILE_OPEN)
+		i++;
+	return i;
+}
+
+/*
+ * Look at all files from the first unsealed one on, and further back only until the newest that has
+ * begun is found: of the log, and of the ring @segment_id (0: not asked for). A log may have many
+ * thousands of files.
+ */
+static int look_back(struct recovering *recovering, size_t first, uint64_t segment_id)
+{
+	bool has_newest = false, has_of_ring = segment_id == 0;
+
+	for (size_t i = recovering->list.count; i-- > 0;) {
 		struct found *found = &recovering->found[i];
 		int r;
 
-		found->name = recovering->list.files[i];
-		r = found->name.state == LOGFILE_COMPRESSED ? 0
-							    : read_first_page(recovering, found);
+		if (i < first && has_newest && has_of_ring)
+			break;
+		r = read_first_page(recovering, found);
 		if (r < 0)
 			return r;
+		has_newest = has_newest || found->has_begun;
+		has_of_ring = has_of_ring || (found->has_begun && found->segment_id == segment_id);
 	}
 	return 0;
+}
+
+/* 0: no log ever held the ring, so that at most the newest file can be its. */
+static uint64_t sought_segment(const struct drain *ring)
+{
+	if (!ring || (ring->writer->log_id == 0 && ring->writer->pending_log_id == 0))
+		return 0;
+	return ring->segment.geometry.segment_id;
 }
 
 /* Only fenced files may be believed: look at the unsealed ones once nobody writes to them. */
@@ -431,15 +468,27 @@ static void take_page(struct recovering *recovering, bool restore)
 		drain_restore_page(recovering->ring, header);
 }
 
+static int size_of(const struct recovering *recovering, const struct logfile *file, uint64_t *ret)
+{
+	struct stat status;
+	int r;
+
+	if (file->input)
+		return input_size(file->input, ret);
+	r = recovering->sys->fstat(file->fd, &status);
+	*ret = (uint64_t)status.st_size;
+	return r;
+}
+
 /* The SEAL page into the buffer. -EBADMSG: there is none. */
 static int read_seal(struct recovering *recovering, struct logfile *file, uint64_t *ret_offset)
 {
-	struct stat status;
-	const int r = recovering->sys->fstat(file->fd, &status);
+	uint64_t size = 0;
+	const int r = size_of(recovering, file, &size);
 
 	if (r < 0)
-		return r;
-	return logfile_seal(file, (uint64_t)status.st_size, recovering->buffer, ret_offset);
+		return r == -ENOTSUP ? -EBADMSG : r;
+	return logfile_seal(file, size, recovering->buffer, ret_offset);
 }
 
 /*
@@ -495,7 +544,7 @@ static int read_settled(struct recovering *recovering, const struct found *found
 	}
 	if (r == -ENODATA || r == -EBADMSG)
 		r = read_behind_damage(recovering, &file, restore);
-	logfile_close(&file);
+	close_read(&file);
 	if (r == -ENODATA || r == -EBADMSG)
 		return 0;
 	return r < 0 ? cannot_read(recovering, &found->name, r) : 0;
@@ -550,16 +599,26 @@ static void count_volume(struct recovering *recovering)
 	}
 }
 
+/* What cannot be removed is told by who archives. */
+static void clear_half_archives(const struct recovering *recovering)
+{
+	const struct archive_log log = { recovering->sys, recovering->roll->dir,
+					 recovering->roll->path };
+
+	(void)archive_clear(&log, &recovering->list);
+}
+
 static int recover_listed(struct recovering *recovering)
 {
 	int r = wait_for_fences(recovering);
 
 	if (r < 0)
 		return r;
+	clear_half_archives(recovering);
 	r = recovering->sys->fsync(recovering->roll->dir); /* I2 */
 	if (r < 0)
 		return cannot_sync(recovering, NULL, r);
-	r = look_at_all(recovering);
+	r = look_back(recovering, first_open(recovering), sought_segment(recovering->ring));
 	if (r == 0)
 		r = settle_all(recovering);
 	if (r == 0)
@@ -567,6 +626,25 @@ static int recover_listed(struct recovering *recovering)
 	if (r == 0)
 		count_volume(recovering);
 	return r;
+}
+
+/* Where an original and its archive are both there, as after a kill, the original counts. */
+static void name_found(struct recovering *recovering)
+{
+	struct logdir_list *list = &recovering->list;
+	size_t count = 0;
+
+	for (size_t i = 0; i < list->count; i++) {
+		const struct logdir_file *file = &list->files[i];
+		const struct logdir_file *before = count > 0 ? &list->files[count - 1] : file;
+
+		if (file->state == LOGFILE_COMPRESSED && before->state == LOGFILE_SEALED &&
+		    before->file_no == file->file_no && before->volume_no == file->volume_no)
+			continue;
+		recovering->found[count].name = *file;
+		list->files[count++] = *file;
+	}
+	list->count = count;
 }
 
 static int list_files(struct recovering *recovering)
@@ -578,8 +656,10 @@ static int list_files(struct recovering *recovering)
 				  strerror(-r));
 	recovering->found = calloc(recovering->list.count + 1, sizeof(*recovering->found));
 	recovering->buffer = aligned_alloc(PAGE_ALIGN, PAGE_MAX);
-	if (recovering->found && recovering->buffer)
+	if (recovering->found && recovering->buffer) {
+		name_found(recovering);
 		return 0;
+	}
 	return reason_set(-ENOMEM, "%s: out of memory", recovering->roll->path);
 }
 
@@ -614,7 +694,7 @@ int recover_log_id(const struct sys *sys, int dir, uint64_t *ret_log_id)
 	int r = list_files(&recovering);
 
 	if (r == 0)
-		r = look_at_all(&recovering);
+		r = look_back(&recovering, recovering.list.count, 0);
 	if (r == 0) {
 		newest = newest_begun(&recovering, 0);
 		*ret_log_id = newest ? newest->log_id : 0;

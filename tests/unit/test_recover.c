@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../writer/archive.h"
 #include "../../writer/recover.h"
 #include "drain_fixture.h"
 #include "log_fixture.h"
@@ -196,6 +197,23 @@ static void seal_and_leave(struct wfile *file)
 {
 	cr_assert(seal(file) == 0);
 	leave(file);
+}
+
+static void archive(uint64_t volume_no, uint64_t file_no)
+{
+	const struct archive_log log = { &sys_real, dir_fd, dir.dir };
+	const struct logdir_file name = { volume_no, file_no, LOGFILE_SEALED };
+	struct meter meter = { .sys = &sys_real };
+
+	cr_assert(archive_file(&log, &name, &meter) == ARCHIVE_MADE, "%s", reason_get());
+}
+
+static void leave_empty(const char *name)
+{
+	const int fd = openat(dir_fd, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+
+	cr_assert(fd >= 0);
+	close(fd);
 }
 
 /* ---- recovering ---- */
@@ -763,6 +781,138 @@ Test(rings, ours_counts_although_the_newest_file_is_anothers, .init = set_up, .f
 	cr_assert(recovery.page_next == 6 && recovery.previous_file_no == 2);
 }
 
+/* ---- archives ---- */
+
+static void make_archive(uint64_t file_no)
+{
+	struct wfile *file = begin(file_no);
+
+	put(file, "a");
+	put(file, "b");
+	seal_and_leave(file);
+	archive(1, file_no);
+}
+
+static void expect_goes_on_behind_archive(void)
+{
+	uint64_t log_id = 0;
+
+	cr_assert(recover_log_id(&sys, dir_fd, &log_id) == 0 && log_id == LOG_ID);
+	recover();
+	cr_assert(ring_released(&ring, 1) == 2);
+	cr_assert(recovery.page_next == 4 && recovery.previous_file_no == 1);
+	cr_assert(recovery.log_id == LOG_ID && recovery.sealed == 0);
+	cr_assert(recovery.previous_checksum == ((const struct page_header *)buffer)->checksum);
+	expect_log("a b");
+}
+
+Test(archives, the_newest_file_may_be_one, .init = set_up, .fini = tear_down)
+{
+	make_archive(1);
+	expect_goes_on_behind_archive();
+	cr_assert(exists(1, ".shmlog.lz4") && !exists(1, ".shmlog"));
+}
+
+Test(archives, beside_their_originals_change_nothing, .init = set_up, .fini = tear_down)
+{
+	static char before[8192];
+	char path[160];
+
+	make_archive(1);
+	fixture_path(&dir, path, 1, ".shmlog");
+	(void)snprintf(text, sizeof(text), "lz4 -dqc %s.lz4 >%s", path, path);
+	cr_assert(system(text) == 0);
+	digest(dir.dir, before, sizeof(before));
+	expect_goes_on_behind_archive();
+	expect_same(before, "both");
+	cr_assert(recovery.volume.bytes == 4 * PAGE_ALIGN, "one of them goes");
+}
+
+/* What is read is the original, which nobody has compared with yet. */
+Test(archives, beside_their_originals_need_not_be_good, .init = set_up, .fini = tear_down)
+{
+	char path[160];
+
+	make_archive(1);
+	fixture_path(&dir, path, 1, ".shmlog");
+	(void)snprintf(text, sizeof(text), "lz4 -dqc %s.lz4 >%s; echo bad >%s.lz4", path, path,
+		       path);
+	cr_assert(system(text) == 0);
+	expect_goes_on_behind_archive();
+}
+
+Test(archives, halves_are_removed_and_nothing_else, .init = set_up, .fini = tear_down)
+{
+	static char before[8192];
+
+	make_archive(1);
+	leave_empty("0000000001/0000000001.shmlog.open.torn");
+	leave_empty("0000000001/mine.shmlog.lz4.tmp");
+	digest(dir.dir, before, sizeof(before));
+	leave_empty("0000000001/0000000001.shmlog.lz4.tmp");
+	leave_empty("0000000001/0000000009.shmlog.lz4.tmp");
+	recover();
+	expect_same(before, "halves");
+}
+
+/* Its last page is bad: whatever else the frame holds is found or not, but this page is not. */
+Test(archives, that_have_decayed_do_not_stop_recovery, .init = set_up, .fini = tear_down)
+{
+	char path[160];
+
+	make_archive(1);
+	fixture_path(&dir, path, 1, ".shmlog.lz4");
+	cr_assert(truncate(path, 600) == 0);
+	recover();
+	cr_assert(recovery.log_id == LOG_ID && recovery.page_next >= 2);
+}
+
+static unsigned opened;
+
+static int counted_openat(int at, const char *path, int flags, mode_t mode)
+{
+	opened += strstr(path, ".shmlog") != NULL;
+	return sys_real.openat(at, path, flags, mode);
+}
+
+/* @count archives of the ring, then one of another. */
+static void make_many_archives(uint64_t count)
+{
+	struct wfile *file;
+
+	for (uint64_t i = 1; i <= count; i++)
+		make_archive(i);
+	segment_id++;
+	file = begin(count + 1);
+	put(file, "c");
+	seal_and_leave(file);
+	archive(1, count + 1);
+	sys.openat = counted_openat;
+}
+
+Test(archives, are_looked_at_from_the_newest_back_as_far_as_needed, .init = set_up,
+     .fini = tear_down)
+{
+	uint64_t log_id;
+
+	make_many_archives(20);
+	cr_assert(recover_log_id(&sys, dir_fd, &log_id) == 0 && log_id == LOG_ID);
+	cr_assert(opened == 1, "%u", opened);
+	opened = 0;
+	ring.drain.writer->log_id = LOG_ID;
+	recover();
+	cr_assert(ring_released(&ring, 1) == 40, "the ring's newest is the one before the last");
+	cr_assert(opened == 4, "each to look at it, and to read it: %u", opened);
+}
+
+Test(archives, are_not_searched_for_a_ring_that_no_log_held, .init = set_up, .fini = tear_down)
+{
+	make_many_archives(20);
+	recover();
+	cr_assert(ring_released(&ring, 1) == 0 && recovery.page_next == 63);
+	cr_assert(opened == 2, "%u", opened);
+}
+
 /* ---- what is not ours ---- */
 
 static void leave_foreign(const char *name)
@@ -945,6 +1095,8 @@ static void make_damaged_log(void)
 
 	put(file, "a");
 	seal_and_leave(file);
+	archive(1, 1);
+	leave_empty("0000000001/0000000001.shmlog.lz4.tmp");
 	file = begin(2);
 	put(file, "b");
 	put(file, "c");

@@ -109,6 +109,18 @@ static void add_data_page(struct bytes *input, struct log_bytes *log)
 	add_page(log, page_finish(&builder, &stamp), true);
 }
 
+static uint16_t count_kind(const void *page, enum record_kind kind)
+{
+	struct page_cursor cursor = { 0 };
+	struct record_header header;
+	const void *payload;
+	uint16_t count = 0;
+
+	while (page_next_record(page, &cursor, &header, &payload) > 0)
+		count = (uint16_t)(count + (header.kind == kind));
+	return count;
+}
+
 static void add_seal(struct log_bytes *log)
 {
 	struct index_entry index[LOG_PAGES_MAX];
@@ -122,9 +134,11 @@ static void add_seal(struct log_bytes *log)
 						 .last_ticks = header->last_ticks,
 						 .page_no = header->page_no,
 						 .offset_pages =
-							 (uint32_t)(log->offset[i] / PAGE_ALIGN) };
+							 (uint32_t)(log->offset[i] / PAGE_ALIGN),
+						 .records = count_kind(header, RECORD_DATA),
+						 .sources = count_kind(header, RECORD_SOURCE) };
 		info.last_ticks = max_u64(info.last_ticks, header->last_ticks);
-		info.data_records += header->last_ticks != 0;
+		info.data_records += index[i].records;
 	}
 	add_page(log, page_build_seal(page_at_end(log), &info, index, log->size, &stamp), false);
 	log->sealed = true;

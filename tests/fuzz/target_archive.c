@@ -1,7 +1,8 @@
 /*
  * target_archive.c - .lz4 archives of any bytes through the reader.
  *
- * An archive that nobody spoiled shows what its file does.
+ * An archive that nobody spoiled shows what its file does, however its frame is cut: anyhow, or as
+ * shmlog-writer does it, so that a reader that jumps by the SEAL page is given both.
  */
 #include <errno.h>
 #include <lz4frame.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "archive_map.h"
 #include "logbytes.h"
 #include "reading.h"
 
@@ -16,6 +18,57 @@ enum { ARCHIVE_MAX = 2 * LOG_SIZE_MAX };
 
 static struct log_bytes file;
 static uint8_t *archive;
+
+static size_t good(size_t size)
+{
+	must(!LZ4F_isError(size), "fuzz: cannot compress");
+	return size;
+}
+
+/* A block for each page, as the map has it. */
+static size_t compress_by_map(const struct archive_map *map)
+{
+	const LZ4F_preferences_t preferences = {
+		.frameInfo = { .blockSizeID = LZ4F_max256KB,
+			       .blockMode = LZ4F_blockIndependent,
+			       .contentChecksumFlag = LZ4F_contentChecksumEnabled,
+			       .contentSize = file.size },
+		.autoFlush = 1,
+	};
+	LZ4F_cctx *lz4;
+	size_t size;
+
+	must(!LZ4F_isError(LZ4F_createCompressionContext(&lz4, LZ4F_VERSION)), "fuzz: no memory");
+	size = good(LZ4F_compressBegin(lz4, archive, ARCHIVE_MAX, &preferences));
+	for (size_t i = 0; i < map->blocks; i++)
+		size += good(LZ4F_compressUpdate(lz4, archive + size, ARCHIVE_MAX - size,
+						 file.bytes + map->offsets[i],
+						 map->offsets[i + 1] - map->offsets[i], NULL));
+	size += good(LZ4F_compressEnd(lz4, archive + size, ARCHIVE_MAX - size, NULL));
+	LZ4F_freeCompressionContext(lz4);
+	return size;
+}
+
+/* As a writer would, who believes the SEAL page. 0: there is none to believe. */
+static size_t compress_as_writer(void)
+{
+	struct seal_trailer trailer;
+	struct archive_map map;
+	size_t size = 0;
+
+	if (file.size < sizeof(trailer))
+		return 0;
+	memcpy(&trailer, file.bytes + file.size - sizeof(trailer), sizeof(trailer));
+	if (trailer.seal_offset >= file.size || trailer.seal_offset % PAGE_ALIGN != 0 ||
+	    page_check(file.bytes + trailer.seal_offset, file.size - trailer.seal_offset,
+		       file.salt) != 0 ||
+	    archive_map_build(file.bytes + trailer.seal_offset, trailer.seal_offset, &map) != 0)
+		return 0;
+	if (map.offsets[map.blocks] == file.size)
+		size = compress_by_map(&map);
+	archive_map_free(&map);
+	return size;
+}
 
 static size_t compress(struct bytes *input)
 {
@@ -31,10 +84,12 @@ static size_t compress(struct bytes *input)
 	};
 	/* In one frame, or in two, as `lz4` after `cat` would have it. */
 	const size_t split = how & 32 ? file.size / 2 : file.size;
-	size_t size = LZ4F_compressFrame(archive, ARCHIVE_MAX, file.bytes, split,
-					 how & 16 && split < file.size ? NULL : &preferences);
+	size_t size = how & 64 ? compress_as_writer() : 0;
 
-	must(!LZ4F_isError(size), "fuzz: cannot compress");
+	if (size > 0)
+		return size;
+	size = good(LZ4F_compressFrame(archive, ARCHIVE_MAX, file.bytes, split,
+				       how & 16 && split < file.size ? NULL : &preferences));
 	if (split < file.size)
 		size += LZ4F_compressFrame(archive + size, ARCHIVE_MAX - size, file.bytes + split,
 					   file.size - split, NULL);

@@ -47,6 +47,7 @@ HEADERS := $(wildcard include/*.h)
 SONAMES := libshmlog.so.$(SOVERSION) libshmlog.so
 EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard docs/examples/*.c))
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
+LIFE_BENCH := $(BUILD)/bench/life
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/e2e/*.c))
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 # What several suites use.
@@ -103,7 +104,7 @@ $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(LIB_OBJECTS)
 	$(call say,LD,$@)
 	$(Q)$(LINK) $^ $(LIB_LIBS)
 
-.PHONY: check unit e2e headers style asan demo bench
+.PHONY: check unit e2e headers style asan demo bench bench-life
 check: unit fuzz-replay headers style e2e ## everything below but asan, demo and bench; under two minutes
 
 unit: $(UNIT_TESTS) ## unit tests
@@ -132,7 +133,10 @@ demo: all ## the main job on real text: publish, write, read back, compare; unde
 	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' tests/demo.sh
 
 bench: all $(BENCHES) ## ratios of this machine
-	$(Q)for bench in $(BENCHES); do $$bench || exit 1; done
+	$(Q)for bench in $(filter-out $(LIFE_BENCH),$(BENCHES)); do $$bench || exit 1; done
+
+bench-life: all $(LIFE_BENCH) ## what compression and deletion cost the drain, some minutes; MB=3000, RATE=200, ROUNDS=3
+	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' MB='$(MB)' RATE='$(RATE)' ROUNDS='$(ROUNDS)' bench/life.sh
 
 # ---- the proof suites: each has its rules beside its files, and adds itself to PROOFS ----
 

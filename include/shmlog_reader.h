@@ -34,6 +34,8 @@ struct shmlog_reader_options {
 	int follow;       /* nonzero: at the end of a live log wait for more, see _next       */
 	int64_t since_ns; /* CLOCK_REALTIME; records stamped before are left out; INT64_MIN = all */
 	int64_t until_ns; /* records stamped after are left out; INT64_MAX = all             */
+	/* Files and pages that hold nothing of that time are passed by without being read, by
+	 * shmlog_reader_next_page() as well. */
 };
 
 #ifdef __cplusplus
@@ -123,9 +125,11 @@ SHMLOG_API void shmlog_reader_close(struct shmlog_reader **reader);
  * shmlog_reader_next() - the next record, merged by time over all sources.
  *
  * The order within one source always holds. A record is held back until no older one can follow.
+ * Files that are compressed or renamed under the reader, or deleted by retention, are no damage.
  * Return: 0; -ENODATA the end (of a live log: the end for now); -EAGAIN only with `follow`: nothing
  *         now, call shmlog_reader_wait(); -EBADMSG something of the log is damaged, missing or not
- *         recovered yet: shmlog_reason() names it, the next call goes on behind it; other -errno.
+ *         recovered yet: shmlog_reason() names it, the next call goes on behind it; -EIO the log
+ *         directory itself has been removed; other -errno.
  */
 SHMLOG_API int shmlog_reader_next(struct shmlog_reader *reader, struct shmlog_record *record);
 
@@ -152,7 +156,9 @@ struct shmlog_page {
 
 /**
  * shmlog_reader_get_page() - page @page_no of the log; then _next goes on with its first record.
- * Return: 0; -ENOENT no such page (yet, or any more); -ENOTSUP on a pipe; -EBADMSG damaged.
+ * The first jump of a reader reads the first page of each file; after that one file is opened and
+ * one page read, however many there are. Return: 0; -ENOENT no such page (yet, or any more);
+ * -ENOTSUP on a pipe; -EBADMSG damaged.
  */
 SHMLOG_API int shmlog_reader_get_page(struct shmlog_reader *reader, uint64_t page_no,
 				      struct shmlog_page *page);

@@ -12,17 +12,21 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "archive_blocks.h"
+
 enum {
 	WINDOW_SIZE = 1024 * 1024,
 	WINDOW_KEPT = WINDOW_SIZE / 2,
 	SOURCE_SIZE = 64 * 1024, /* compressed bytes read at once */
+	WORD_SIZE = 4,           /* before each block of a frame */
 };
 
 struct input {
 	const struct sys *sys;
 	int fd;
 	enum input_kind kind;
-	int ended; /* 0; 1 no more bytes; -errno why not */
+	struct archive_blocks *blocks; /* NULL: read through the window                    */
+	int ended;                     /* 0; 1 no more bytes; -errno why not               */
 	uint64_t start;
 	size_t filled;
 	uint8_t *window;
@@ -31,15 +35,21 @@ struct input {
 	uint64_t source_offset; /* of the next compressed bytes to read */
 	size_t source_at;
 	size_t source_end;
-	bool frame_open; /* inside a frame: the end of the file is damage */
+	size_t wanted;   /* compressed bytes up to the end of the block            */
+	bool is_full;    /* there is more of the block than was asked for          */
+	bool frame_open; /* inside a frame: the end of the file is damage          */
 };
 
-static int open_lz4(struct input *input)
+/* What is read from its beginning needs room for what was read last. */
+static int open_window(struct input *input)
 {
-	input->source = malloc(SOURCE_SIZE);
-	if (input->source == NULL)
+	input->window = malloc(WINDOW_SIZE);
+	if (input->kind == INPUT_LZ4)
+		input->source = malloc(SOURCE_SIZE);
+	if (input->window == NULL || (input->kind == INPUT_LZ4 && input->source == NULL))
 		return -ENOMEM;
-	if (LZ4F_isError(LZ4F_createDecompressionContext(&input->lz4, LZ4F_VERSION)))
+	if (input->kind == INPUT_LZ4 &&
+	    LZ4F_isError(LZ4F_createDecompressionContext(&input->lz4, LZ4F_VERSION)))
 		return -ENOMEM;
 	return 0;
 }
@@ -47,19 +57,20 @@ static int open_lz4(struct input *input)
 int input_open(const struct sys *sys, int fd, enum input_kind kind, struct input **ret)
 {
 	struct input *input = calloc(1, sizeof(*input));
+	int r = 0;
 
 	if (input == NULL)
 		return -ENOMEM;
-	*input = (struct input){ .sys = sys, .fd = fd, .kind = kind };
-	if (kind != INPUT_FILE)
-		input->window = malloc(WINDOW_SIZE);
-	if ((kind != INPUT_FILE && input->window == NULL) ||
-	    (kind == INPUT_LZ4 && open_lz4(input) < 0)) {
+	*input = (struct input){ .sys = sys, .fd = fd, .kind = kind, .wanted = WORD_SIZE };
+	if (kind == INPUT_LZ4)
+		r = archive_blocks_open(sys, fd, &input->blocks);
+	if (kind == INPUT_PIPE || r == -ENOTSUP)
+		r = open_window(input);
+	if (r < 0)
 		input_close(&input);
-		return -ENOMEM;
-	}
-	*ret = input;
-	return 0;
+	else
+		*ret = input;
+	return r;
 }
 
 void input_close(struct input **input)
@@ -68,6 +79,7 @@ void input_close(struct input **input)
 
 	if (gone == NULL)
 		return;
+	archive_blocks_close(&gone->blocks);
 	(void)LZ4F_freeDecompressionContext(gone->lz4);
 	free(gone->source);
 	free(gone->window);
@@ -107,27 +119,40 @@ static int refill_source(struct input *input)
 	return 1;
 }
 
+/*
+ * One step: at most to the end of the block, and of one that did not fit into @buffer the rest. So
+ * a damaged block never takes what was decompressed before with it.
+ */
+static ssize_t step_lz4(struct input *input, void *buffer, size_t size)
+{
+	const size_t left = input->source_end - input->source_at;
+	size_t in = input->is_full ? 0 : (size_t)min_u64(left, input->wanted);
+	size_t out = size;
+	const size_t hint = LZ4F_decompress(input->lz4, buffer, &out,
+					    input->source + input->source_at, &in, NULL);
+
+	if (LZ4F_isError(hint))
+		return -EBADMSG;
+	input->is_full = out == size;
+	input->frame_open = hint != 0;
+	input->wanted = hint > WORD_SIZE ? hint - WORD_SIZE : WORD_SIZE;
+	input->source_at += in;
+	return (ssize_t)out;
+}
+
 /* Bytes decompressed; 0 at the end, which is damage inside a frame. */
 static ssize_t read_lz4(struct input *input, void *buffer, size_t size)
 {
-	size_t in, out, hint;
+	ssize_t n;
 	int r;
 
-	for (;;) {
-		r = refill_source(input);
+	do {
+		r = input->is_full ? 1 : refill_source(input);
 		if (r <= 0)
 			return r < 0 ? r : (input->frame_open ? -EBADMSG : 0);
-		in = input->source_end - input->source_at;
-		out = size;
-		hint = LZ4F_decompress(input->lz4, buffer, &out, input->source + input->source_at,
-				       &in, NULL);
-		if (LZ4F_isError(hint))
-			return -EBADMSG;
-		input->frame_open = hint != 0;
-		input->source_at += in;
-		if (out > 0)
-			return (ssize_t)out;
-	}
+		n = step_lz4(input, buffer, size);
+	} while (n == 0);
+	return n;
 }
 
 /* Append what comes next; the older half goes first when the window is full. */
@@ -155,7 +180,8 @@ static void restart(struct input *input)
 	LZ4F_resetDecompressionContext(input->lz4);
 	input->start = input->source_offset = 0;
 	input->filled = input->source_at = input->source_end = 0;
-	input->frame_open = false;
+	input->frame_open = input->is_full = false;
+	input->wanted = WORD_SIZE;
 	input->ended = 0;
 }
 
@@ -176,30 +202,40 @@ static ssize_t read_window(struct input *input, void *buffer, size_t size, uint6
 	return (ssize_t)n;
 }
 
+/* The archive turned out to be compressed otherwise. */
+static int leave_blocks(struct input *input)
+{
+	archive_blocks_close(&input->blocks);
+	input->ended = open_window(input);
+	return input->ended;
+}
+
 ssize_t input_read(struct input *input, void *buffer, size_t size, uint64_t offset)
 {
+	ssize_t n;
+
 	if (input->kind == INPUT_FILE)
 		return read_file(input, buffer, size, offset);
+	if (input->blocks != NULL) {
+		n = archive_blocks_read(input->blocks, buffer, size, offset);
+		if (n != -ENOTSUP)
+			return n;
+		n = leave_blocks(input);
+		if (n < 0)
+			return n;
+	}
 	return read_window(input, buffer, size, offset);
 }
 
 int input_size(struct input *input, uint64_t *ret)
 {
-	uint8_t header[LZ4F_HEADER_SIZE_MAX];
-	LZ4F_frameInfo_t about = { 0 };
-	size_t size;
-	ssize_t n;
+	int r;
 
-	if (input->kind != INPUT_LZ4)
+	if (input->blocks == NULL)
 		return -ENOTSUP;
-	n = read_file(input, header, sizeof(header), 0);
-	if (n < 0)
-		return (int)n;
-	restart(input);
-	size = (size_t)n;
-	if (LZ4F_isError(LZ4F_getFrameInfo(input->lz4, &about, header, &size)))
-		return -EBADMSG;
-	restart(input);
-	*ret = about.contentSize;
-	return about.contentSize > 0 ? 0 : -ENOTSUP;
+	r = archive_blocks_size(input->blocks, ret);
+	if (r != -ENOTSUP)
+		return r;
+	r = leave_blocks(input);
+	return r < 0 ? r : -ENOTSUP;
 }

@@ -134,16 +134,22 @@ static bool stand_before(struct logfile *file, uint64_t offset, uint64_t limit, 
 	return false;
 }
 
+/* Something is at @offset: bytes, or what was lost of an archive in the middle. */
+static bool is_inside(const struct logfile *file, uint64_t offset)
+{
+	uint64_t size;
+	uint8_t probe;
+	const ssize_t n = logfile_read(file, &probe, 1, offset);
+
+	return n == 1 || (n == -EBADMSG && file->input != NULL &&
+			  input_size(file->input, &size) == 0 && offset < size);
+}
+
 bool logfile_resync(struct logfile *file, uint64_t limit, void *buffer)
 {
-	uint64_t offset = file->offset;
-	uint8_t probe;
-
-	while (logfile_read(file, &probe, 1, offset) == 1) {
-		if (stand_before(file, offset, limit, buffer))
+	for (uint64_t at = file->offset; is_inside(file, at); at += PAGE_ALIGN)
+		if (stand_before(file, at, limit, buffer))
 			return true;
-		offset += PAGE_ALIGN;
-	}
 	return false;
 }
 

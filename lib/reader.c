@@ -97,7 +97,7 @@ static void fill_record(struct shmlog_record *record, const struct held_record *
 		.level = header.level & 7,
 		.data = held->payload,
 		.length = header.length,
-		.time_ns = page_realtime_ns(page, header.ticks),
+		.time_ns = page_realtime_ns(page, reader_stamp(page, &header)),
 		.ticks = header.ticks,
 		.page_no = page->page_no,
 		.pid = about->pid,
@@ -178,10 +178,11 @@ static void fill_page(struct shmlog_page *view, const struct reader_page *page)
 	};
 }
 
-/* After a jump nothing that is held, and no number of a source, means anything. */
+/* After a jump nothing that is held, no number of a source, and no stamp of it means anything. */
 static void land(struct shmlog_reader *reader, struct reader_page *page)
 {
 	reader_drop_held(reader);
+	source_table_forget_stamps(&reader->sources);
 	reader_page_put(reader->pending);
 	reader->pending = reader_page_get(page);
 	reader->segment_id = reader_page_header(page)->segment_id;

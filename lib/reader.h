@@ -61,6 +61,13 @@ struct shmlog_reader {
 /* A reader without a feed. 0; -EINVAL; -ENOMEM. */
 int reader_new(const struct shmlog_reader_options *options, struct shmlog_reader **ret);
 
+/* What a record without a stamp of its own is taken for: no older one follows it. */
+static inline uint64_t reader_stamp(const struct page_header *page,
+				    const struct record_header *record)
+{
+	return record->ticks != 0 ? record->ticks : page->seen;
+}
+
 /* reader_hold.c */
 
 /* The page that waits comes in, once what must go out before it has gone. 0 or -ENOMEM. */

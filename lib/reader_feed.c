@@ -109,9 +109,9 @@ static int settle_newest(struct feed *feed, struct feed_file *file, struct reade
 	r = feed_look(feed, file, ret); /* sealed, or completed, just before the lock fell */
 	if (!is_absent(r))
 		return r;
-	feed_look_ahead(feed);
-	if (feed->following != NULL)
-		return 0;
+	r = feed_look_ahead(feed);
+	if (r < 0 || feed->following != NULL)
+		return r;
 	feed->unrecovered = true;
 	feed->unrecovered_no = file->name.file_no;
 	return -ENODATA;
@@ -130,7 +130,9 @@ static int settle(struct feed *feed, struct feed_file *file, struct reader_page 
 		return FILE_IS_OVER;
 	if (file->sealed)
 		return step_over(feed, file);
-	feed_look_ahead(feed);
+	r = feed_look_ahead(feed);
+	if (r < 0)
+		return r;
 	if (feed->following == NULL)
 		return settle_newest(feed, file, ret);
 	r = feed_look(feed, file, ret);
@@ -221,6 +223,7 @@ static int next_of_file(struct feed *feed, struct feed_file *file, struct reader
 				file->log.offset = BEYOND_EVERYTHING;
 			return r;
 		}
+		feed_skip(feed, file);
 		r = feed_look(feed, file, ret);
 		if (is_absent(r))
 			r = settle(feed, file, ret);
@@ -278,7 +281,5 @@ bool feed_has_news(struct feed *feed)
 	if (file != NULL && !file->ended &&
 	    logfile_header(&file->log, file->log.offset, &header) != -ENODATA)
 		return true;
-	if (feed->kind == FEED_DIRECTORY)
-		feed_look_ahead(feed);
-	return feed->following != NULL;
+	return feed_look_ahead(feed) < 0 || feed->following != NULL;
 }

@@ -58,7 +58,7 @@ static bool is_shown(const struct shmlog_reader *reader, const struct page_heade
 		return false;
 	if (reader->options.since_ns == INT64_MIN && reader->options.until_ns == INT64_MAX)
 		return true;
-	time_ns = page_realtime_ns(page, record->ticks);
+	time_ns = page_realtime_ns(page, reader_stamp(page, record));
 	return time_ns >= reader->options.since_ns && time_ns <= reader->options.until_ns;
 }
 
@@ -93,7 +93,7 @@ static int hold_record(struct shmlog_reader *reader, struct held_page *page,
 	const struct page_header *header = reader_page_header(page->page);
 	struct held_record *held = &page->records[page->held];
 	struct reader_source *source = source_table_find(&reader->sources, record->source);
-	const uint64_t ticks = record->ticks != 0 ? record->ticks : header->seen;
+	const uint64_t ticks = reader_stamp(header, record);
 	int r;
 
 	if (source == NULL)

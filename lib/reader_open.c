@@ -30,6 +30,8 @@ void feed_close(struct feed *feed)
 	feed_file_close(&feed->current);
 	feed_file_close(&feed->following);
 	logdir_list_free(&feed->list);
+	feed_catalog_free(&feed->catalog);
+	free(feed->places.items);
 	for (size_t i = 0; i < feed->page_count; i++)
 		reader_page_put(feed->pages[i]);
 	free(feed->pages);
@@ -67,7 +69,7 @@ static int open_directory(struct feed *feed, int fd, bool is_followed)
 	int r;
 
 	feed->dir = fd;
-	r = feed_relist(feed);
+	r = feed_relist(feed, 0);
 	if (r < 0)
 		return r;
 	if (!is_log(feed, is_followed))
@@ -205,6 +207,7 @@ static int copy_file(const struct feed_file *file, struct feed_file **ret)
 	copy->log = log;
 	copy->input = log.input;
 	copy->first = reader_page_get(file->first);
+	copy->seal = reader_page_get(file->seal);
 	return 0;
 }
 
@@ -221,7 +224,7 @@ static int copy_memory(const struct feed *feed, struct feed *ret)
 	return 0;
 }
 
-/* The list and the look ahead are not copied: they are found again. */
+/* The list, the look ahead and what is known of the files are not copied: they are found again. */
 int feed_copy(const struct feed *feed, struct feed *ret)
 {
 	int r = init(ret, feed->sys, feed->kind, feed->path);
@@ -230,6 +233,8 @@ int feed_copy(const struct feed *feed, struct feed *ret)
 		return r;
 	ret->passed_no = feed->passed_no;
 	ret->passed_volume_no = feed->passed_volume_no;
+	ret->left_no = feed->left_no;
+	ret->has_started = feed->has_started;
 	ret->expected = feed->expected;
 	ret->expected_log_id = feed->expected_log_id;
 	ret->since_ns = feed->since_ns;

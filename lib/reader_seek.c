@@ -1,9 +1,10 @@
 /*
  * reader_seek.c - jump to a page by its number, or by time.
  *
- * A sealed file answers from its index: one look and one read. Others are walked by their headers
- * once, 128 bytes a page. Numbers and times in headers lead to a place; the page found there is
- * checked as always. A jump that fails leaves the feed where it was.
+ * The catalog names the file, and a sealed file answers from its index: one file opened, one page
+ * read. Others are walked by their headers once, 128 bytes a page. Numbers and times in headers
+ * lead to a place; the page found there is checked as always. A jump that fails leaves the feed
+ * where it was.
  */
 #include "reader_feed.h"
 
@@ -21,82 +22,165 @@ struct spot {
 	uint64_t part_offset; /* of the FILE page that it belongs to */
 };
 
-static bool is_wanted(const struct spot *spot, const struct page_header *header)
+/* ---- in a file without an index ---- */
+
+static int64_t last_of(const struct page_header *header)
 {
-	if (header->kind == PAGE_SEAL)
-		return false;
-	if (!spot->by_time)
-		return header->page_no == spot->page_no;
-	return header->last_ticks != 0 &&
-	       page_realtime_ns(header, header->last_ticks) >= spot->time_ns;
+	return header->last_ticks == 0 ? INT64_MIN : page_realtime_ns(header, header->last_ticks);
 }
 
-/* From header to header. -ENOENT: not here. */
-static int find_by_walk(const struct feed_file *file, struct spot *spot)
+static int add_place(struct feed_places *places, const struct page_header *header)
+{
+	const size_t wanted = places->capacity == 0 ? 64 : places->capacity * 2;
+	struct feed_place *items = places->items;
+
+	if (places->count == places->capacity) {
+		items = realloc(items, wanted * sizeof(*items));
+		if (items == NULL)
+			return -ENOMEM;
+		places->items = items;
+		places->capacity = wanted;
+	}
+	if (places->count > 0 && header->page_no <= items[places->count - 1].page_no)
+		places->is_disordered = true;
+	items[places->count++] = (struct feed_place){ .page_no = header->page_no,
+						      .offset = places->end,
+						      .part_offset = places->part_offset,
+						      .last_ns = last_of(header) };
+	return 0;
+}
+
+/* One more page: 0; -ENOENT there is none (yet); -ENOMEM; -errno. */
+static int walk_on(struct feed_places *places, const struct feed_file *file)
 {
 	struct page_header header;
-	uint64_t offset = 0, part_offset = 0;
 	int r;
 
-	for (;;) {
-		r = logfile_header(&file->log, offset, &header);
+	do {
+		r = logfile_header(&file->log, places->end, &header);
 		if (r < 0)
 			return r == -ENODATA || r == -EBADMSG ? -ENOENT : r;
 		if (header.kind == PAGE_FILE)
-			part_offset = offset;
-		if (is_wanted(spot, &header))
-			break;
-		offset += header.length;
-	}
-	spot->page_no = header.page_no;
-	spot->offset = offset;
-	spot->part_offset = part_offset;
-	return header.page_no < file->limit ? 0 : -ENOENT;
+			places->part_offset = places->end;
+		if (header.kind != PAGE_SEAL)
+			r = add_place(places, &header);
+		places->end += r == 0 ? header.length : 0;
+	} while (r == 0 && header.kind == PAGE_SEAL);
+	return r;
 }
 
-static const struct index_entry *search_index(const struct index_entry *index, uint64_t count,
-					      uint64_t page_no)
+static bool is_wanted(const struct spot *spot, const struct feed_place *place)
 {
-	uint64_t low = 0, high = count;
+	return spot->by_time ? place->last_ns >= spot->time_ns : place->page_no == spot->page_no;
+}
 
+/* Where to begin to look: numbers that only grow are searched in halves. */
+static size_t search_places(const struct feed_places *places, const struct spot *spot)
+{
+	size_t low = 0, high = places->count;
+
+	if (spot->by_time || places->is_disordered)
+		return 0;
 	while (low < high) {
-		const uint64_t middle = low + (high - low) / 2;
+		const size_t middle = low + (high - low) / 2;
 
-		if (index[middle].page_no == page_no)
-			return &index[middle];
-		if (index[middle].page_no < page_no)
+		if (places->items[middle].page_no < spot->page_no)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return NULL;
+	return low;
 }
 
-static int find_by_index(const struct feed *feed, const struct feed_file *file, struct spot *spot)
+static void forget_places(struct feed_places *places)
 {
-	const ssize_t n = logfile_read(&file->log, feed->scratch, PAGE_MAX, file->seal_offset);
-	const struct index_entry *index, *entry;
-	struct seal_info info;
+	free(places->items);
+	*places = (struct feed_places){ 0 };
+}
 
-	if (n < 0)
-		return (int)n;
-	if (page_check(feed->scratch, (size_t)n, file->log.info.salt) < 0 ||
-	    page_seal_info(feed->scratch, &info, &index) < 0)
-		return -EBADMSG;
-	entry = search_index(index, info.pages, spot->page_no);
-	if (entry == NULL)
+/* By the headers, each of which is read once. -ENOENT: not here. */
+static int find_by_walk(struct feed *feed, const struct feed_file *file, struct spot *spot)
+{
+	struct feed_places *places = &feed->places;
+	const struct feed_place *place;
+	size_t at;
+	int r = 0;
+
+	if (places->file_no != file->name.file_no)
+		forget_places(places);
+	places->file_no = file->name.file_no;
+	for (at = search_places(places, spot); r == 0; at++) {
+		if (at == places->count)
+			r = walk_on(places, file);
+		if (r == 0 && is_wanted(spot, &places->items[at]))
+			break;
+	}
+	if (r < 0)
+		return r;
+	place = &places->items[at];
+	spot->page_no = place->page_no;
+	spot->offset = place->offset;
+	spot->part_offset = place->part_offset;
+	return place->page_no < file->limit ? 0 : -ENOENT;
+}
+
+/* ---- in a file with an index ---- */
+
+/* A page is of a time by its own sample, not by that of the index: its header is asked. */
+static int is_late_enough(const struct feed_file *file, uint64_t at, int64_t time_ns)
+{
+	const struct index_entry *entry = &file->index[at];
+	struct page_header header;
+	int r;
+
+	if (entry->records == 0 || feed_latest(file, entry->last_ticks) < time_ns)
+		return 0;
+	r = logfile_header(&file->log, (uint64_t)entry->offset_pages * PAGE_ALIGN, &header);
+	if (r == -ENODATA || r == -EBADMSG)
+		return 0;
+	return r < 0 ? r : last_of(&header) >= time_ns;
+}
+
+static uint64_t find_time(const struct feed_file *file, int64_t time_ns, int *ret_error)
+{
+	uint64_t at = 0;
+	int r = 0;
+
+	if (file->sum.data_records == 0 || feed_latest(file, file->sum.last_ticks) < time_ns)
+		return file->sum.pages;
+	while (r == 0 && at < file->sum.pages) {
+		r = is_late_enough(file, at, time_ns);
+		at += r == 0;
+	}
+	*ret_error = r < 0 ? r : 0;
+	return at;
+}
+
+static int find_by_index(const struct feed_file *file, struct spot *spot)
+{
+	uint64_t at;
+	int r = 0;
+
+	if (spot->by_time)
+		at = find_time(file, spot->time_ns, &r);
+	else
+		at = feed_index_find(file, spot->page_no);
+	if (r < 0)
+		return r;
+	if (at == file->sum.pages)
 		return -ENOENT;
-	spot->offset = (uint64_t)entry->offset_pages * PAGE_ALIGN;
+	spot->page_no = file->index[at].page_no;
+	spot->offset = (uint64_t)file->index[at].offset_pages * PAGE_ALIGN;
 	spot->part_offset = 0;
 	return 0;
 }
 
-static int find_spot(const struct feed *feed, const struct feed_file *file, struct spot *spot)
+static int find_spot(struct feed *feed, const struct feed_file *file, struct spot *spot)
 {
-	if (file->seal_offset != 0 && !spot->by_time)
-		return find_by_index(feed, file, spot);
-	return find_by_walk(file, spot);
+	return file->seal != NULL ? find_by_index(file, spot) : find_by_walk(feed, file, spot);
 }
+
+/* ---- the page itself ---- */
 
 /* Read the page at @spot; the file goes on behind it. */
 static int take_spot(struct feed *feed, struct feed_file *file, const struct spot *spot,
@@ -131,6 +215,7 @@ static int take_spot(struct feed *feed, struct feed_file *file, const struct spo
 /* From now on the feed reads @file. */
 static void enter(struct feed *feed, struct feed_file *file)
 {
+	feed->has_started = true;
 	if (file == feed->current)
 		return;
 	feed_file_close(&feed->current);
@@ -139,7 +224,8 @@ static void enter(struct feed *feed, struct feed_file *file)
 	feed->passed_no = file->name.file_no;
 	feed->passed_volume_no = file->name.volume_no;
 	feed->expected = 0;
-	feed_look_ahead(feed);
+	if (file->limit == UINT64_MAX)
+		(void)feed_look_ahead(feed); /* what fails will fail again, and be told */
 }
 
 /* Look in one file, and enter it if the page is there; else close it. */
@@ -149,8 +235,11 @@ static int try_file(struct feed *feed, struct feed_file *file, struct spot *spot
 	const struct feed_file was = *file;
 	int r = find_spot(feed, file, spot);
 
-	if (r == 0)
+	if (r == 0) {
 		r = take_spot(feed, file, spot, ret);
+		if (r < 0)
+			forget_places(&feed->places); /* they may have been another file's */
+	}
 	if (r == 0)
 		enter(feed, file);
 	else if (file == feed->current)
@@ -160,95 +249,72 @@ static int try_file(struct feed *feed, struct feed_file *file, struct spot *spot
 	return r;
 }
 
-/* The number in the first header of a file, unproven. */
-static int probe(const struct feed *feed, const struct logdir_file *name, uint64_t *ret)
+/* The same by name. -ESTALE: it is gone, list anew. Of one that can no longer be read there is
+ * nothing. */
+static int try_name(struct feed *feed, const struct logdir_file *name, struct spot *spot,
+		    struct reader_page **ret)
 {
-	struct page_header header;
-	struct feed_file *file;
-	int r = feed_file_by_name(feed, name, &file);
-
-	if (r != 0)
-		return r;
-	r = logfile_header(&file->log, 0, &header);
-	if (r == 0)
-		*ret = header.page_no;
-	feed_file_close(&file);
-	return r;
-}
-
-/* The last file of the list that begins at @page_no or before. -ENOENT none; -ESTALE list anew. */
-static int search_list(const struct feed *feed, uint64_t page_no, struct logdir_file *ret)
-{
-	const struct logdir_file *files = feed->list.files;
-	size_t low = 0, high = feed->list.count, at, middle;
-	uint64_t first = 0;
-	int r, found = -ENOENT;
-
-	while (low < high) {
-		middle = low + (high - low) / 2;
-		r = -ENOENT;
-		for (at = middle + 1; r < 0 && at > low; at--) {
-			r = probe(feed, &files[at - 1], &first);
-			if (r == -ENOENT)
-				return -ESTALE;
-		}
-		if (r < 0) {
-			low = middle + 1;
-		} else if (first <= page_no) {
-			*ret = files[at];
-			found = 0;
-			low = middle + 1;
-		} else {
-			high = at;
-		}
-	}
-	return found;
-}
-
-static int relist_all(struct feed *feed)
-{
-	const uint64_t volume_no = feed->passed_volume_no;
+	struct feed_file *file = feed->current;
 	int r;
 
-	feed->passed_volume_no = 0;
-	r = feed_relist(feed);
-	feed->passed_volume_no = volume_no;
+	if (file == NULL || file->name.file_no != name->file_no) {
+		r = feed_file_open(feed, name, &file);
+		if (r == -ENOENT)
+			return -ESTALE;
+		if (r < 0)
+			return r == -EBADMSG || r == -EPROTO || r == -ENODATA ? -ENOENT : r;
+	}
+	return try_file(feed, file, spot, ret);
+}
+
+static int look_for_page(struct feed *feed, struct spot *spot, struct reader_page **ret)
+{
+	const struct catalog_file *file = feed_catalog_by_page(&feed->catalog, spot->page_no);
+
+	return file == NULL ? -ENOENT : try_name(feed, &file->name, spot, ret);
+}
+
+static int look_for_time(struct feed *feed, struct spot *spot, struct reader_page **ret)
+{
+	const struct catalog *catalog = &feed->catalog;
+	size_t at = 0;
+	int r = -ENOENT;
+
+	while (r == -ENOENT) {
+		at = feed_catalog_by_time(catalog, at, spot->time_ns);
+		if (at == catalog->count)
+			return -ENOENT;
+		r = try_name(feed, &catalog->files[at++].name, spot, ret);
+	}
 	return r;
 }
 
+/* With what is known of the files; then with what is there now. */
 static int seek_in_directory(struct feed *feed, struct spot *spot, struct reader_page **ret)
 {
-	struct logdir_file name;
-	struct feed_file *file;
-	int r = -ESTALE;
+	int (*const look)(struct feed *, struct spot *, struct reader_page **) =
+		spot->by_time ? look_for_time : look_for_page;
+	int r = feed->catalog.count > 0 ? look(feed, spot, ret) : -ESTALE;
 
+	if (r == -ENOENT)
+		r = -ESTALE;
 	for (int tries = 0; tries < SEARCHES_MAX && r == -ESTALE; tries++) {
-		r = relist_all(feed);
+		r = feed_catalog_load(feed);
 		if (r == 0)
-			r = search_list(feed, spot->page_no, &name);
-		if (r < 0)
-			continue;
-		r = feed_file_open(feed, &name, &file);
-		if (r == -ENOENT)
-			r = -ESTALE;
-		if (r == 0)
-			return try_file(feed, file, spot, ret);
+			r = look(feed, spot, ret);
 	}
-	return r == -ENODATA || r == -ESTALE ? -ENOENT : r;
+	return r == -ESTALE ? -ENOENT : r;
 }
 
 /* Is it sure that the current file holds the page, if any does? */
-static bool is_in_current(struct feed *feed, uint64_t page_no)
+static bool is_in_current(const struct feed *feed, uint64_t page_no)
 {
 	const struct feed_file *file = feed->current;
 
 	if (feed->kind != FEED_DIRECTORY)
 		return true;
-	if (file == NULL || page_no < file->log.page_first)
-		return false;
-	if (file->limit == UINT64_MAX)
-		feed_look_ahead(feed);
-	return page_no < file->limit && feed->following != NULL;
+	return file != NULL && page_no >= file->log.page_first && file->limit != UINT64_MAX &&
+	       page_no < file->limit;
 }
 
 static int reason_of_seek(const struct feed *feed, int error, uint64_t page_no)
@@ -278,41 +344,18 @@ int feed_seek_page(struct feed *feed, uint64_t page_no, struct reader_page **ret
 	return reason_of_seek(feed, r, page_no);
 }
 
-static int time_in_directory(struct feed *feed, struct spot *spot, struct reader_page **ret)
-{
-	struct feed_file *file;
-	struct logdir_file bad;
-	uint64_t after = 0;
-	int r = relist_all(feed);
-
-	while (r == 0) {
-		r = feed_file_find(feed, after, &file, &bad);
-		if (r == -EBADMSG || r == -EPROTO) {
-			after = bad.file_no;
-			r = 0;
-			continue;
-		}
-		if (r < 0)
-			break;
-		after = file->name.file_no;
-		if (file->sealed_ns < spot->time_ns) {
-			feed_file_close(&file);
-			continue;
-		}
-		r = try_file(feed, file, spot, ret);
-		if (r == 0)
-			return 0;
-		r = r == -ENOENT ? 0 : r;
-	}
-	return r == -ENODATA ? -ENOENT : r;
-}
-
 /* Nothing so late: stand behind the last page. */
 static int go_to_end(struct feed *feed)
 {
+	const struct catalog *catalog = &feed->catalog;
+	struct feed_file *last;
 	struct reader_page *page;
-	int r;
+	int r = -ENOENT;
 
+	if (catalog->count > 0)
+		r = feed_file_open(feed, &catalog->files[catalog->count - 1].name, &last);
+	if (r == 0)
+		enter(feed, last);
 	do {
 		r = feed_next(feed, &page);
 		if (r == 0)
@@ -330,29 +373,70 @@ int feed_seek_time(struct feed *feed, int64_t time_ns, struct reader_page **ret)
 		return reason_set(-ENOTSUP, "\"%s\": pages come in their order only", feed->path);
 	assert(feed->kind == FEED_DIRECTORY || feed->current != NULL);
 	if (feed->kind == FEED_DIRECTORY)
-		r = time_in_directory(feed, &spot, ret);
+		r = seek_in_directory(feed, &spot, ret);
 	else
 		r = try_file(feed, feed->current, &spot, ret);
-	return r == -ENOENT ? go_to_end(feed) : r;
+	return r == -ENOENT ? go_to_end(feed) : reason_of_seek(feed, r, spot.page_no);
+}
+
+/* Whom the pages are shown to, and where they are read. */
+struct rewalk {
+	int (*see)(void *context, const struct page_header *page);
+	void *context;
+	void *buffer;
+};
+
+/* The pages that the index says bind sources; one that is damaged is told when it is read. */
+static int rewalk_index(const struct feed_file *file, struct logfile *walk, uint64_t end_offset,
+			const struct rewalk *rewalk)
+{
+	int r = 0;
+
+	for (uint64_t at = 0; r == 0 && at < file->sum.pages; at++) {
+		const struct index_entry *entry = &file->index[at];
+		const uint64_t offset = (uint64_t)entry->offset_pages * PAGE_ALIGN;
+
+		if (entry->sources == 0 || offset == 0)
+			continue;
+		if (offset >= end_offset)
+			break;
+		logfile_seek(walk, offset, entry->page_no);
+		if (logfile_next(walk, rewalk->buffer) == 0)
+			r = rewalk->see(rewalk->context, rewalk->buffer);
+	}
+	return r;
+}
+
+static int rewalk_all(struct logfile *walk, uint64_t end_offset, const struct rewalk *rewalk)
+{
+	int r = 0;
+
+	while (r == 0 && walk->offset < end_offset && logfile_next(walk, rewalk->buffer) == 0)
+		r = rewalk->see(rewalk->context, rewalk->buffer);
+	return r;
 }
 
 int feed_rewalk(struct feed *feed, uint64_t end_offset,
 		int (*see)(void *context, const struct page_header *page), void *context)
 {
+	struct rewalk rewalk = { .see = see, .context = context };
 	const struct feed_file *file = feed->current;
 	struct logfile walk;
-	void *buffer;
-	int r = 0;
+	int r;
 
 	if (file == NULL || file->is_pipe)
 		return 0;
-	buffer = aligned_alloc(PAGE_ALIGN, PAGE_MAX);
-	if (buffer == NULL)
+	rewalk.buffer = aligned_alloc(PAGE_ALIGN, PAGE_MAX);
+	if (rewalk.buffer == NULL)
 		return -ENOMEM;
 	walk = file->log;
 	logfile_restart(&walk, file->part_offset);
-	while (r == 0 && walk.offset < end_offset && logfile_next(&walk, buffer) == 0)
-		r = see(context, buffer);
-	free(buffer);
+	/* The FILE page brings the salt; it may be all that there is. */
+	r = rewalk_all(&walk, min_u64(end_offset, file->part_offset + 1), &rewalk);
+	if (r == 0 && walk.begun && file->seal != NULL)
+		r = rewalk_index(file, &walk, end_offset, &rewalk);
+	else if (r == 0 && walk.begun)
+		r = rewalk_all(&walk, end_offset, &rewalk);
+	free(rewalk.buffer);
 	return r;
 }

@@ -68,6 +68,16 @@ static int failed(const struct archiving *archiving, enum logfile_state state, c
 			  strerror(-error));
 }
 
+static int unsound(const struct archiving *archiving, const char *what)
+{
+	char name[LOGDIR_NAME_SIZE];
+
+	name_of(archiving, LOGFILE_SEALED, name);
+	(void)reason_set(-EBADMSG, "file \"%s/%s\": %s, it stays as it is", archiving->log->path,
+			 name, what);
+	return ARCHIVE_UNSOUND;
+}
+
 static enum logfile_state archive_state(const struct archiving *archiving)
 {
 	return archiving->is_half ? LOGFILE_ARCHIVE_TMP : LOGFILE_COMPRESSED;
@@ -106,7 +116,7 @@ static int read_original(const struct archiving *archiving, uint64_t offset, siz
 
 /* ---- is it worth it? ---- */
 
-/* Where its blocks begin: 0; ARCHIVE_STAYS: it was not sealed by a writer, or has decayed. */
+/* Where its blocks begin: 0; ARCHIVE_UNSOUND: it was not sealed by a writer, or has decayed. */
 static int read_map(const struct archiving *archiving, struct archive_map *ret)
 {
 	const uint64_t size = (uint64_t)archiving->about.st_size;
@@ -122,7 +132,7 @@ static int read_map(const struct archiving *archiving, struct archive_map *ret)
 		r = file.offset == size ? archive_map_build(archiving->page, seal_offset, ret)
 					: -EBADMSG;
 	if (r == -ENODATA || r == -EBADMSG || r == -EPROTO)
-		return ARCHIVE_STAYS;
+		return unsound(archiving, "not a sound sealed file");
 	return r < 0 ? failed(archiving, LOGFILE_SEALED, "read", r) : 0;
 }
 
@@ -226,11 +236,9 @@ static int look_alike(const struct archiving *archiving)
 		r = archiving->sys->fchmod(archiving->archive, about->st_mode & 0777);
 	if (r == 0 || r == -EPERM)
 		r = archiving->sys->futimens(archiving->archive, times);
-	return r < 0 ? failed(archiving, LOGFILE_ARCHIVE_TMP,
-			      "give it the original's owner, mode "
-			      "and time",
-			      r)
-		     : 0;
+	if (r < 0)
+		return failed(archiving, LOGFILE_ARCHIVE_TMP, "give it owner, mode and time", r);
+	return 0;
 }
 
 static int remove_half(const struct archiving *archiving)
@@ -495,7 +503,7 @@ int archive_file(const struct archive_log *log, const struct logdir_file *file, 
 	assert(file->state == LOGFILE_SEALED);
 	archiving.original = open_regular(&archiving, LOGFILE_SEALED, &archiving.about);
 	if (archiving.original == -ELOOP)
-		return ARCHIVE_STAYS;
+		return unsound(&archiving, "not a regular file");
 	if (archiving.original < 0)
 		return failed(&archiving, LOGFILE_SEALED, "open", archiving.original);
 	r = archive_with_buffers(&archiving);

@@ -27,17 +27,18 @@ struct archive_log {
 };
 
 enum archive_outcome {
-	ARCHIVE_MADE,  /* there is an archive, and no original any more                       */
-	ARCHIVE_STAYS, /* not compressible, not a regular file, or without a good FILE or SEAL page
-			*/
+	ARCHIVE_MADE,    /* there is an archive, and no original any more                     */
+	ARCHIVE_STAYS,   /* not compressible                                                  */
+	ARCHIVE_UNSOUND, /* stays: not a regular file, or without a good FILE or SEAL page    */
 };
 
 /**
  * archive_file() - compress one sealed file.
  * @file: as listed; LOGFILE_SEALED.
  * If its archive is there as well, both are compared, and the original goes.
- * Return: enum archive_outcome; -ENOENT the file is gone; -EBADMSG the archive beside it holds
- *         something else (neither is touched); -ENOSPC; other -errno. With a reason.
+ * Return: enum archive_outcome, UNSOUND with a reason; -ENOENT the file is gone; -EBADMSG the
+ * archive beside it holds something else (neither is touched); -ENOSPC; other -errno. With a
+ * reason.
  */
 int archive_file(const struct archive_log *log, const struct logdir_file *file,
 		 struct meter *meter);

@@ -70,15 +70,13 @@ static void archive_one(const struct archive_log *log, const struct logdir_file 
 {
 	const uint64_t end = meter->bytes + size_of(log, file);
 	const int r = archive_file(log, file, meter);
+	const bool has_failed = r < 0 && r != -ENOENT; /* that would be retention's doing */
 
-	if (r == ARCHIVE_MADE) {
-		result->made++;
-	} else if (r == ARCHIVE_STAYS) {
-		result->stay++;
-	} else if (r != -ENOENT) { /* that would be retention's doing */
-		result->failed++;
+	result->made += r == ARCHIVE_MADE;
+	result->stay += r == ARCHIVE_STAYS || r == ARCHIVE_UNSOUND;
+	result->failed += has_failed;
+	if (has_failed || r == ARCHIVE_UNSOUND)
 		meter_say(meter, reason_get());
-	}
 	meter->files++;
 	meter_add(meter, end > meter->bytes ? end - meter->bytes : 0);
 }
@@ -165,6 +163,7 @@ int archive_child(int argc, char **argv)
 			    stderr);
 		return EX_USAGE;
 	}
+	(void)prctl(PR_SET_NAME, ARCHIVE_NAME); /* else it is shown as "exe" */
 	step_back();
 	if (!end_with(parent))
 		return EXIT_FAILURE;

@@ -148,7 +148,8 @@ static const struct option_spec table[OPTION_COUNT] = {
 		.name = "max-total", .argument = "SIZE", .heading = HEADING_KEEP,
 		.type = TYPE_SIZE, .offset = FIELD(max_total), .standard = "0",
 		.flags = OPTION_RELOADABLE, .max = UINT64_C(1) << 60,
-		.help = "delete the oldest files when all take more than this; 0: no limit" },
+		.help = "delete the oldest files when all take more room on the disk, the one being written "
+			"and the one made ahead included; 0: no limit" },
 	[OPTION_MAX_AGE] = {
 		.name = "max-age", .argument = "TIME", .heading = HEADING_KEEP,
 		.type = TYPE_TIME, .offset = FIELD(max_age_ns), .standard = "0",
@@ -158,7 +159,8 @@ static const struct option_spec table[OPTION_COUNT] = {
 		.name = "max-files", .argument = "N", .heading = HEADING_KEEP,
 		.type = TYPE_NUMBER, .offset = FIELD(max_files), .standard = "0",
 		.flags = OPTION_RELOADABLE, .max = 1000000000,
-		.help = "delete the oldest files when there are more; 0: no limit" },
+		.help = "delete the oldest files when there are more, the one being written and the one "
+			"made ahead included; 0: no limit" },
 	[OPTION_MIN_FREE] = {
 		.name = "min-free", .argument = "SIZE|N%", .heading = HEADING_KEEP,
 		.type = TYPE_ROOM, .standard = "1G,5%", .flags = OPTION_RELOADABLE,

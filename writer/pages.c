@@ -608,6 +608,14 @@ void pages_try_again(struct pages *pages)
 
 /* ---- the second thread's results ---- */
 
+/* No file can be made, and there is none. The oldest may have to go for it first: that is a stall
+ * only if it does not help. */
+static void lack_file(struct pages *pages, const char *why)
+{
+	if (pages->config->on_full == ON_FULL_STALL || pages->is_fileless)
+		enter_stall(pages, why);
+}
+
 static void made(struct pages *pages, const struct janitor_job *job)
 {
 	pages->is_short = job->error == -ENOSPC || (job->error == 0 && job->file->size < job->size);
@@ -621,14 +629,14 @@ static void made(struct pages *pages, const struct janitor_job *job)
 	roll_settle(pages->volume, job->place.volume_no, job->size, 0);
 	if (job->error != -EEXIST) /* the number is used again: one trouble, told once */
 		roll_unplace(pages->volume, job->place);
-	pages->is_fileless = !pages->file;
 	roll_give(job->file);
 	pages->ahead = NULL;
 	pages->make_at = now_ns(pages) + RETRY_MS * (int64_t)NS_PER_MS;
-	if (job->error == -ENOSPC && !pages->file)
-		enter_stall(pages, job->reason);
-	else
+	if (job->error != -ENOSPC)
 		tell(pages, "cannot make the next file, trying again", job->reason);
+	else if (!pages->file) /* else nobody needs it yet, and there may be room by then */
+		lack_file(pages, job->reason);
+	pages->is_fileless = !pages->file;
 	/* The current file, if there is one, goes on to its end. */
 	if (!pages->file && (job->error == -EFBIG || job->error == -EROFS || job->error == -EACCES))
 		pages->fatal = job->error;

@@ -22,6 +22,7 @@ struct found {
 	uint64_t page_first;
 	uint64_t segment_id;
 	uint64_t log_id;
+	int64_t created_ns; /* CLOCK_REALTIME */
 };
 
 struct recovering {
@@ -115,6 +116,7 @@ static int read_first_page(struct recovering *recovering, struct found *found)
 		found->page_first = file.page_first;
 		found->segment_id = file.segment_id;
 		found->log_id = file.info.log_id;
+		found->created_ns = file.info.created_realtime_ns;
 	}
 	close_read(&file);
 	if (r == -ENODATA || r == -EBADMSG)
@@ -577,6 +579,8 @@ static int read_results(struct recovering *recovering)
 	if (newest) {
 		recovering->result->log_id = newest->log_id;
 		recovering->result->previous_file_no = newest->name.file_no;
+		recovering->result->keep_from =
+			min_u64(newest->name.file_no, (of_ring ? of_ring : newest)->name.file_no);
 	}
 	return r;
 }
@@ -596,6 +600,21 @@ static void count_volume(struct recovering *recovering)
 		if (name->volume_no == volume->volume_no &&
 		    recovering->sys->fstatat(recovering->roll->dir, path, &status, 0) == 0)
 			volume->bytes += (uint64_t)status.st_size;
+	}
+}
+
+/* The age of the newest volume counts from its first file; where that cannot be read, from now. */
+static void date_volume(struct recovering *recovering)
+{
+	for (size_t i = 0; i < recovering->list.count; i++) {
+		struct found *found = &recovering->found[i];
+
+		if (found->name.volume_no != recovering->list.volume_last ||
+		    found->name.state != LOGFILE_SEALED)
+			continue; /* an open one had not begun, and is gone */
+		if (found->has_begun || read_first_page(recovering, found) > 0)
+			recovering->result->volume_began_ns = found->created_ns;
+		return;
 	}
 }
 
@@ -623,9 +642,11 @@ static int recover_listed(struct recovering *recovering)
 		r = settle_all(recovering);
 	if (r == 0)
 		r = read_results(recovering);
-	if (r == 0)
-		count_volume(recovering);
-	return r;
+	if (r < 0)
+		return r;
+	date_volume(recovering);
+	count_volume(recovering);
+	return 0;
 }
 
 /* Where an original and its archive are both there, as after a kill, the original counts. */

@@ -25,9 +25,10 @@ struct recovery {
 	uint64_t previous_checksum;
 	uint64_t keep_from; /* the first of the files that a restart would need; 0: none    */
 	struct roll_volume volume;
-	unsigned sealed;  /* files that this recovery sealed                               */
-	uint64_t missing; /* pages known to be lost                                        */
-	uint64_t cut;     /* bytes set aside                                               */
+	int64_t volume_began_ns; /* CLOCK_REALTIME; 0: its first file is still to come      */
+	unsigned sealed;         /* files that this recovery sealed                               */
+	uint64_t missing;        /* pages known to be lost                                        */
+	uint64_t cut;            /* bytes set aside                                               */
 };
 
 /**

@@ -73,8 +73,7 @@ size_t retain_choose(struct retain_file *files, size_t count, const struct retai
 		struct retain_file *file = &files[i];
 
 		assert(i == 0 || files[i - 1].file_no < file->file_no);
-		if (file->state == RETAIN_OPEN || file->file_no >= keep_from ||
-		    file->file_no == remains.newest_sealed)
+		if (file->file_no >= keep_from || file->file_no == remains.newest_sealed)
 			return i;
 		file->cause = cause_of(file, &remains, limits, now_realtime_ns);
 		if (file->cause == RETAIN_KEPT)
@@ -159,9 +158,10 @@ static int look_at(struct retaining *retaining, const struct logdir_file *file, 
 	r = enter_volume(retaining, file->volume_no);
 	if (r == -ENOTDIR || r == -ELOOP)
 		return 0;
+	if (r < 0)
+		return r;
 	base_name(name, file);
-	if (r == 0)
-		r = retaining->sys->fstatat(retaining->volume, name, ret, AT_SYMLINK_NOFOLLOW);
+	r = retaining->sys->fstatat(retaining->volume, name, ret, AT_SYMLINK_NOFOLLOW);
 	return r < 0 ? r : S_ISREG(ret->st_mode);
 }
 
@@ -224,16 +224,17 @@ static enum retain_state state_of(enum logfile_state state)
 	return RETAIN_SIDE;
 }
 
+/* What the file is comes first, and what lies beside it does not tell when it was sealed. */
 static void add_name(struct retain_file *file, const struct name *name)
 {
 	const enum retain_state state = state_of(name->file.state);
 
 	file->bytes += name->bytes;
 	if (state < file->state)
-		return; /* what lies beside a file does not tell when that was sealed */
-	if (state > file->state || name->modified_ns > file->sealed_ns)
-		file->sealed_ns = name->modified_ns;
+		return;
 	file->state = state;
+	if (name->modified_ns > file->sealed_ns)
+		file->sealed_ns = name->modified_ns;
 }
 
 static void add_up(struct retaining *retaining)

@@ -2,11 +2,13 @@
  * retain.h - what is not kept: the oldest files of the log, once a limit says so.
  *
  * Owns the choice of what goes, and its deletion. Never reads a file, never touches one that is
- * open, and never decides when it is time: the second thread calls, a few files a call.
+ * written, and never decides when it is time: the second thread calls, a few files a call.
  *
  * I1. Oldest first, by number, and nothing is passed over: what is left is the log's end, without
  *     a hole. So the first file that may not go, or cannot, ends it.
- * I2. The newest sealed file stays, and whatever the caller names: from keep_from on.
+ * I2. The newest sealed file stays, and whatever the caller names: from keep_from on. An open file
+ *     below that was given up, its disk had failed: it goes in its turn. So keep_from is the newest
+ *     file whose FILE page is complete, or less; and what is to be sealed below it was tried to be.
  * I3. Each deletion is durable before the next begins. What a power cut brings back is the newest
  *     of what was deleted, in front of what was kept: a reader sees a log that begins earlier. Were
  *     only the calls in order, a file system might keep the later of two: a hole, which readers
@@ -59,7 +61,7 @@ struct retain_file {
 /**
  * retain_choose() - which files are to go, and for which limit. Pure.
  * @files: all of the log, by number; the cause of those that go is set.
- * @keep_from: no file of this number, and none behind it.
+ * @keep_from: no file of this number, and none behind it; below it nothing is written any more.
  * Return: how many, from the first on.
  */
 size_t retain_choose(struct retain_file *files, size_t count, const struct retain_limits *limits,

@@ -131,7 +131,7 @@ static void give_order(struct tidy *tidy)
 		.keep_from = settled->file_no ? settled->file_no : tidy->keep_from,
 		.archive_before = config->compress ? settled->volume_no : 0,
 		.leave = { config->min_free, config->min_free_percent },
-		.may_wait_for_room = pages->file != NULL,
+		.may_wait_for_room = pages->file || pages->order_count == 0,
 	};
 	if (pages->is_short && config->on_full == ON_FULL_DELETE_OLDEST)
 		tidy->order.room = config->max_file;
@@ -168,9 +168,10 @@ static bool is_due(const struct tidy *tidy)
 {
 	const int64_t now = now_ns(tidy);
 
-	if (now < tidy->rest_until)
+	if (now < tidy->rest_until && !tidy->pages->is_fileless)
 		return false;
 	return now >= tidy->next || tidy->seals_seen != tidy->pages->seals_done ||
+	       tidy->settled_seen != tidy->pages->settled.file_no ||
 	       tidy->was_short != tidy->pages->is_short;
 }
 
@@ -184,6 +185,7 @@ void tidy_turn(struct tidy *tidy)
 		return;
 	give_order(tidy);
 	tidy->seals_seen = tidy->pages->seals_done;
+	tidy->settled_seen = tidy->pages->settled.file_no;
 	tidy->was_short = tidy->pages->is_short;
 	tidy->is_under_way = janitor_submit(tidy->pages->janitor, &job) == 0;
 }

@@ -9,8 +9,8 @@
  *     pages->settled, and before this run's first FILE page is complete what recovery has found.
  * I2. A file is deleted only when no child runs: it might be compressing that very file.
  * I3. With less room than --min-free wants, what can be compressed is. The oldest are deleted for
- *     room only if --on-full says so, and then if a file is needed now, or nothing is left to
- *     compress.
+ *     room only if --on-full says so, and then if a page waits for a file, or nothing is left
+ *     to compress.
  */
 #ifndef SHMLOG_WRITER_TIDY_H
 #define SHMLOG_WRITER_TIDY_H
@@ -46,6 +46,7 @@ struct tidy {
 	uint64_t keep_from; /* of recovery: until a file of this run is settled              */
 	bool is_under_way;
 	unsigned seals_seen;
+	uint64_t settled_seen; /* file number                                                */
 	bool was_short;
 	int64_t next;       /* CLOCK_MONOTONIC: look at least then                           */
 	int64_t rest_until; /* ... and not before this                                       */

@@ -866,6 +866,14 @@ int writer_open_signals(struct writer *writer)
 				   : 0;
 }
 
+/* A clock that was set back makes a volume young, not older than anything. */
+static int64_t volume_began(const struct writer *writer, const struct recovery *recovery)
+{
+	const int64_t age_ns = writer->sys->now(CLOCK_REALTIME) - recovery->volume_began_ns;
+
+	return now_ns(writer) - (recovery->volume_began_ns && age_ns > 0 ? age_ns : 0);
+}
+
 static void start_pages(struct writer *writer, const struct recovery *recovery)
 {
 	writer->volume = recovery->volume;
@@ -877,6 +885,8 @@ static void start_pages(struct writer *writer, const struct recovery *recovery)
 		.volume = &writer->volume,
 		.janitor = writer->janitor,
 		.ring = writer->ring,
+		.begun_volume_no = recovery->volume.volume_no,
+		.volume_began = volume_began(writer, recovery),
 		.page_next = recovery->page_next,
 		.log_id = recovery->log_id,
 		.previous_file_no = recovery->previous_file_no,

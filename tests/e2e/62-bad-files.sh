@@ -57,6 +57,27 @@ copy && head -c 300000 /dev/urandom >"$(nth 2)"
 damaged "a foreign file"
 copy && truncate -s 1M "$(nth 2)"
 damaged "zeros behind the end"
+copy && mkdir "$WORK/log/0000000009" && cp "$(nth 2)" "$WORK/log/0000000009"
+damaged "a number that is there twice"
+equal "$(wc -l <"$WORK/err")" 1 "lines about a number that is there twice"
+same "$WORK/in" "$WORK/out"
+copy && second=$(nth 2) && mv "$WORK/in" "$second.lz4" && cp "$second.lz4" "$WORK/in" && rm "$second"
+damaged "text that is named like an archive"
+equal "$(wc -l <"$WORK/err")" 1 "lines about text that is named like an archive"
+grep -q "$(basename "$second").lz4" "$WORK/err" || fail "the archive is not named: $(cat "$WORK/err")"
+
+# Removed under who follows it: one line, and the end.
+copy
+rm "$WORK/out"
+shmlog-cat -f -o raw "$WORK/log" >"$WORK/out" 2>"$WORK/err" &
+follower=$!
+wait_until 20 test -s "$WORK/out"
+rm -r "$WORK/log"
+status=0
+wait "$follower" || status=$?
+equal "$status" 74 "exit code for a log that was removed"
+equal "$(wc -l <"$WORK/err")" 1 "lines about a log that was removed"
+grep -q removed "$WORK/err" || fail "not told: $(cat "$WORK/err")"
 
 # Single files and things that are no log.
 refused 65 "$WORK/in" shmlog-cat "$WORK/in"
@@ -81,4 +102,10 @@ if (($(id -u) == 0)); then
 	mkdir -m 700 "$WORK/private"
 	cp -r "$WORK/good" "$WORK/private/log"
 	refused 77 "$WORK/private/log" as_nobody "$SHMLOG_BIN/shmlog-cat" "$WORK/private/log"
+	copy && chmod -R a+rX "$WORK/log" && chmod 0 "$(nth 2)"
+	expect 3 as_nobody "$SHMLOG_BIN/shmlog-cat" -o raw --source s "$WORK/log"
+	equal "$(wc -l <"$WORK/err")" 1 "lines about a file that may not be read"
+	grep -q "$(basename "$(nth 2)").*Permission denied" "$WORK/err" ||
+		fail "not told: $(cat "$WORK/err")"
+	(($(wc -l <"$WORK/out") > 60000)) || fail "only $(wc -l <"$WORK/out") records left"
 fi

@@ -26,7 +26,7 @@ cleanup() {
 	((${#pids[@]} == 0)) || kill -CONT "${pids[@]}" 2>"$WORK/kill" || true
 	wait || true
 	if ((status != 0)) && [[ -s $WORK/writer.err ]]; then
-		sed 's/^/    /' "$WORK/writer.err" >&2
+		sed 's/^/    /' "$WORK/writer.err" # standard error is off, see below
 	fi
 	[[ ! -d $WORK/disk ]] || umount "$WORK/disk" || true
 	rm -rf "$SHM/shmlog.$RING"* "$WORK"

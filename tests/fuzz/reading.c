@@ -137,17 +137,43 @@ static void read_jumping(struct shmlog_reader *reader, struct read_how how, stru
 	read_twice(reader, how);
 }
 
-static int open_one(const char *path, struct read_how how, struct shmlog_reader **ret)
+static int open_between(const char *path, struct read_how how,
+			const struct shmlog_reader_options *options, struct shmlog_reader **ret)
 {
 	int fd, r;
 
 	if (!how.by_descriptor)
-		return shmlog_reader_open(path, NULL, ret);
+		return shmlog_reader_open(path, options, ret);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	must(fd >= 0, "fuzz: cannot open %s", path);
-	r = shmlog_reader_open_fd(fd, NULL, ret);
+	r = shmlog_reader_open_fd(fd, options, ret);
 	(void)close(fd);
 	return r;
+}
+
+static int open_one(const char *path, struct read_how how, struct shmlog_reader **ret)
+{
+	return open_between(path, how, NULL, ret);
+}
+
+/* What is of a time is no more than all, whatever is passed by without being read. */
+static void read_time(const char *path, struct read_how how, struct bytes *input,
+		      const struct reading *all)
+{
+	const int64_t base_ns = INT64_C(1699999999999999000);
+	struct shmlog_reader_options options = SHMLOG_READER_OPTIONS_INIT;
+	struct shmlog_reader *reader;
+	struct reading some;
+
+	options.since_ns =
+		base_ns + (int64_t)take(input, 1) * 8 - NS_PER_S * (int64_t)take(input, 1);
+	options.until_ns = options.since_ns + (int64_t)take_odd(input, 8) % NS_PER_S;
+	must(open_between(path, how, &options, &reader) == 0, "reader: opens only once");
+	read_records(reader, &some);
+	shmlog_reader_close(&reader);
+	must(how.is_disordered || some.records <= all->records,
+	     "reader: %llu records of a time, %llu in all", (unsigned long long)some.records,
+	     (unsigned long long)all->records);
 }
 
 void read_path(const char *path, struct read_how how, struct bytes *input, struct reading *ret)
@@ -172,4 +198,5 @@ void read_path(const char *path, struct read_how how, struct bytes *input, struc
 	must(open_one(path, how, &reader) == 0, "reader: opens only once");
 	read_jumping(reader, how, input);
 	shmlog_reader_close(&reader);
+	read_time(path, how, input, ret);
 }

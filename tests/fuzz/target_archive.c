@@ -1,8 +1,8 @@
 /*
  * target_archive.c - .lz4 archives of any bytes through the reader.
  *
- * An archive that nobody spoiled shows what its file does, however its frame is cut: anyhow, or as
- * shmlog-writer does it, so that a reader that jumps by the SEAL page is given both.
+ * An archive that nobody spoiled shows what its file does, whether its blocks are cut as the writer
+ * does it, one a page, or in another way.
  */
 #include <errno.h>
 #include <lz4frame.h>
@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive_map.h"
 #include "logbytes.h"
 #include "reading.h"
 
@@ -19,14 +18,8 @@ enum { ARCHIVE_MAX = 2 * LOG_SIZE_MAX };
 static struct log_bytes file;
 static uint8_t *archive;
 
-static size_t good(size_t size)
-{
-	must(!LZ4F_isError(size), "fuzz: cannot compress");
-	return size;
-}
-
-/* A block for each page, as the map has it. */
-static size_t compress_by_map(const struct archive_map *map)
+/* A block from each page to the next, as far as they still rise. */
+static size_t compress_pages(void)
 {
 	const LZ4F_preferences_t preferences = {
 		.frameInfo = { .blockSizeID = LZ4F_max256KB,
@@ -35,38 +28,24 @@ static size_t compress_by_map(const struct archive_map *map)
 			       .contentSize = file.size },
 		.autoFlush = 1,
 	};
-	LZ4F_cctx *lz4;
-	size_t size;
+	static LZ4F_cctx *context;
+	size_t from = 0, size;
 
-	must(!LZ4F_isError(LZ4F_createCompressionContext(&lz4, LZ4F_VERSION)), "fuzz: no memory");
-	size = good(LZ4F_compressBegin(lz4, archive, ARCHIVE_MAX, &preferences));
-	for (size_t i = 0; i < map->blocks; i++)
-		size += good(LZ4F_compressUpdate(lz4, archive + size, ARCHIVE_MAX - size,
-						 file.bytes + map->offsets[i],
-						 map->offsets[i + 1] - map->offsets[i], NULL));
-	size += good(LZ4F_compressEnd(lz4, archive + size, ARCHIVE_MAX - size, NULL));
-	LZ4F_freeCompressionContext(lz4);
-	return size;
-}
+	must(context != NULL ||
+		     !LZ4F_isError(LZ4F_createCompressionContext(&context, LZ4F_VERSION)),
+	     "fuzz: out of memory");
+	size = LZ4F_compressBegin(context, archive, ARCHIVE_MAX, &preferences);
+	for (uint32_t i = 1; i <= file.pages; i++) {
+		const size_t to = i < file.pages ? file.offset[i] : file.size;
 
-/* As a writer would, who believes the SEAL page. 0: there is none to believe. */
-static size_t compress_as_writer(void)
-{
-	struct seal_trailer trailer;
-	struct archive_map map;
-	size_t size = 0;
-
-	if (file.size < sizeof(trailer))
-		return 0;
-	memcpy(&trailer, file.bytes + file.size - sizeof(trailer), sizeof(trailer));
-	if (trailer.seal_offset >= file.size || trailer.seal_offset % PAGE_ALIGN != 0 ||
-	    page_check(file.bytes + trailer.seal_offset, file.size - trailer.seal_offset,
-		       file.salt) != 0 ||
-	    archive_map_build(file.bytes + trailer.seal_offset, trailer.seal_offset, &map) != 0)
-		return 0;
-	if (map.offsets[map.blocks] == file.size)
-		size = compress_by_map(&map);
-	archive_map_free(&map);
+		if (to <= from || to > file.size)
+			continue;
+		size += LZ4F_compressUpdate(context, archive + size, ARCHIVE_MAX - size,
+					    file.bytes + from, to - from, NULL);
+		from = to;
+	}
+	size += LZ4F_compressEnd(context, archive + size, ARCHIVE_MAX - size, NULL);
+	must(size <= ARCHIVE_MAX, "fuzz: cannot compress");
 	return size;
 }
 
@@ -84,12 +63,13 @@ static size_t compress(struct bytes *input)
 	};
 	/* In one frame, or in two, as `lz4` after `cat` would have it. */
 	const size_t split = how & 32 ? file.size / 2 : file.size;
-	size_t size = how & 64 ? compress_as_writer() : 0;
+	size_t size;
 
-	if (size > 0)
-		return size;
-	size = good(LZ4F_compressFrame(archive, ARCHIVE_MAX, file.bytes, split,
-				       how & 16 && split < file.size ? NULL : &preferences));
+	if (how & 64)
+		return compress_pages();
+	size = LZ4F_compressFrame(archive, ARCHIVE_MAX, file.bytes, split,
+				  how & 16 && split < file.size ? NULL : &preferences);
+	must(!LZ4F_isError(size), "fuzz: cannot compress");
 	if (split < file.size)
 		size += LZ4F_compressFrame(archive + size, ARCHIVE_MAX - size, file.bytes + split,
 					   file.size - split, NULL);

@@ -42,7 +42,7 @@ static void run_stopped(struct stage *stage)
 			stage_kill_writer(stage);
 			stage_start_writer(stage);
 		}
-		push_some(stage, log, 10, 100);
+		push_some(stage, log, 10, RECORDS_MAX / 400);
 		if (shmlog_sync(log, SHMLOG_SYNC_WRITTEN, WAIT_NS) < 0)
 			violated("%s: a stopped process holds up another lane", stage->scenario);
 		kill(pid, SIGCONT);

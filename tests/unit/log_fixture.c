@@ -3,10 +3,13 @@
  */
 #include "log_fixture.h"
 
+#include "archive_map.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
+#include <lz4frame.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,8 +61,10 @@ static struct page_stamp stamp_of(const struct fixture_file *file, uint64_t seen
 				    .segment_id = file->segment_id,
 				    .salt = file->salt,
 				    .seen = seen,
-				    .sample_ticks = 0,
-				    .sample_realtime_ns = FIXTURE_EPOCH_NS,
+				    .sample_ticks = file->sample_ticks,
+				    .sample_realtime_ns = FIXTURE_EPOCH_NS +
+							  (int64_t)file->sample_ticks +
+							  file->clock_ns,
 				    .ticks_per_s = file->ticks_per_s };
 }
 
@@ -185,8 +190,8 @@ void fixture_seal(struct fixture_file *file)
 	char sealed[160];
 	uint32_t length;
 
+	stamp.sample_realtime_ns += (int64_t)(file->last_ticks - stamp.sample_ticks);
 	stamp.sample_ticks = file->last_ticks;
-	stamp.sample_realtime_ns += (int64_t)file->last_ticks;
 	length = page_build_seal(file->buffer, &info, file->index, file->offset, &stamp);
 	write_at(file, length);
 	file->offset += length;
@@ -195,6 +200,89 @@ void fixture_seal(struct fixture_file *file)
 	sealed[strlen(sealed) - strlen(".open")] = '\0';
 	MUST(rename(file->path, sealed) == 0);
 	(void)snprintf(file->path, sizeof(file->path), "%s", sealed);
+}
+
+/* All that @path holds. */
+static uint8_t *read_whole(const char *path, size_t *ret_size)
+{
+	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat about;
+	uint8_t *bytes;
+
+	MUST(fd >= 0 && fstat(fd, &about) == 0);
+	*ret_size = (size_t)about.st_size;
+	bytes = aligned_alloc(8, align_up(*ret_size, 8));
+	MUST(bytes != NULL && read(fd, bytes, *ret_size) == (ssize_t)*ret_size);
+	MUST(close(fd) == 0);
+	return bytes;
+}
+
+/* One frame, a block from each of @cuts (count + 1) to the next. */
+static size_t make_frame(const uint8_t *bytes, const struct archive_map *cuts,
+			 const struct fixture_frame *frame, uint8_t *ret)
+{
+	const LZ4F_preferences_t preferences = {
+		.frameInfo = { .blockSizeID = LZ4F_max256KB,
+			       .blockMode =
+				       frame->is_linked ? LZ4F_blockLinked : LZ4F_blockIndependent,
+			       .contentChecksumFlag = LZ4F_contentChecksumEnabled,
+			       .blockChecksumFlag = frame->has_block_checksums
+							    ? LZ4F_blockChecksumEnabled
+							    : LZ4F_noBlockChecksum,
+			       .contentSize =
+				       frame->has_no_size ? 0 : cuts->offsets[cuts->blocks] },
+		.autoFlush = 1,
+	};
+	const size_t room = LZ4F_compressBound(PAGE_MAX, &preferences);
+	LZ4F_cctx *context;
+	size_t size, n;
+
+	MUST(!LZ4F_isError(LZ4F_createCompressionContext(&context, LZ4F_VERSION)));
+	size = LZ4F_compressBegin(context, ret, room, &preferences);
+	for (size_t i = 0; i < cuts->blocks; i++) {
+		n = LZ4F_compressUpdate(context, ret + size, room, bytes + cuts->offsets[i],
+					cuts->offsets[i + 1] - cuts->offsets[i], NULL);
+		MUST(!LZ4F_isError(n));
+		size += n;
+	}
+	n = LZ4F_compressEnd(context, ret + size, room, NULL);
+	MUST(!LZ4F_isError(n));
+	(void)LZ4F_freeCompressionContext(context);
+	return size + n;
+}
+
+void fixture_compress(struct fixture_file *file, const struct fixture_frame *frame)
+{
+	static const struct fixture_frame ours;
+	struct archive_map cuts = { 0 };
+	struct seal_trailer trailer;
+	uint8_t *bytes, *archive;
+	size_t size;
+	int fd;
+
+	frame = frame != NULL ? frame : &ours;
+	bytes = read_whole(file->path, &size);
+	memcpy(&trailer, bytes + size - sizeof(trailer), sizeof(trailer));
+	if (frame->cuts == NULL) {
+		MUST(archive_map_build(bytes + trailer.seal_offset, trailer.seal_offset, &cuts) ==
+		     0);
+	} else {
+		cuts.offsets = calloc(frame->cut_count + 1, sizeof(*cuts.offsets));
+		MUST(cuts.offsets != NULL);
+		memcpy(cuts.offsets, frame->cuts, frame->cut_count * sizeof(*cuts.offsets));
+		cuts.offsets[frame->cut_count] = size;
+		cuts.blocks = frame->cut_count;
+	}
+	archive = malloc(2 * size + 2 * PAGE_MAX);
+	MUST(archive != NULL);
+	size = make_frame(bytes, &cuts, frame, archive);
+	MUST(unlink(file->path) == 0);
+	(void)strcat(file->path, ".lz4");
+	fd = open(file->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	MUST(fd >= 0 && write(fd, archive, size) == (ssize_t)size && close(fd) == 0);
+	archive_map_free(&cuts);
+	free(archive);
+	free(bytes);
 }
 
 void fixture_scribble(const char *path, uint64_t offset, const void *bytes, size_t size)

@@ -29,6 +29,8 @@ struct fixture_file {
 	uint64_t salt;
 	uint64_t segment_id;
 	uint64_t ticks_per_s;
+	uint64_t sample_ticks; /* when pages are closed                             */
+	int64_t clock_ns;      /* how far the wall clock has been set since ticks 0 */
 	struct page_builder builder;
 	uint8_t *buffer;
 	struct index_entry index[FIXTURE_PAGES_MAX];
@@ -44,7 +46,8 @@ void fixture_end(struct fixture *fixture);
 /* DIR/<volume>/<file>.shmlog.open with its FILE page, which names sources 1 .. @sources. */
 void fixture_file_begin(struct fixture *fixture, struct fixture_file *file, uint64_t file_no,
 			uint64_t page_no, uint16_t sources);
-/* The same for what the caller has set in @file: segment_id, ticks_per_s. */
+/* The same for what the caller has set in @file: segment_id, ticks_per_s, sample_ticks,
+ * clock_ns. */
 void fixture_file_begin_as(struct fixture *fixture, struct fixture_file *file, uint64_t file_no,
 			   uint64_t page_no, uint16_t sources);
 void fixture_file_end(struct fixture_file *file);
@@ -60,6 +63,19 @@ void fixture_lose_page(struct fixture_file *file, uint64_t seen);
 
 /* SEAL page, exact size, final name. */
 void fixture_seal(struct fixture_file *file);
+
+/* How an archive is made: by the rule of archive_map.h, or in another way. */
+struct fixture_frame {
+	const uint64_t *cuts; /* where blocks begin, from 0; NULL: by the rule          */
+	size_t cut_count;
+	bool is_linked;
+	bool has_block_checksums;
+	bool has_no_size;
+};
+
+/* The sealed file goes, its archive is there; file->path names it. @frame NULL: as the writer does.
+ */
+void fixture_compress(struct fixture_file *file, const struct fixture_frame *frame);
 
 /* Change @size bytes at @offset of a finished or open file. */
 void fixture_scribble(const char *path, uint64_t offset, const void *bytes, size_t size);

@@ -376,6 +376,13 @@ Test(config, ring_and_directory_are_required)
 	expect_said("no directory: give -d DIR");
 }
 
+Test(config, archiving_needs_no_ring)
+{
+	cr_assert(load("--archive", "-d", "/x", NULL) == 0 && config.archive);
+	cr_assert(load("--archive", NULL) == 64);
+	expect_said("no directory: give -d DIR");
+}
+
 /* --- Refusals: environment and file ------------------------------------------------------------
  */
 

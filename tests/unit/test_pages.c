@@ -502,6 +502,36 @@ Test(no_room, nothing_is_begun_below_what_is_to_stay_free, .init = set_up, .fini
 	expect_log_twice("a");
 }
 
+Test(no_room, is_no_stall_before_the_oldest_could_make_some, .init = set_up, .fini = tear_down)
+{
+	config.on_full = ON_FULL_DELETE_OLDEST;
+	sys.fallocate = no_space;
+	close_page("a");
+	pump();
+	cr_assert(state() != WRITER_STALLED && pages.is_short && disk.count == 0);
+	sys.fallocate = sys_real.fallocate;
+	pages_try_again(&pages);
+	complete_all();
+	cr_assert(load_relaxed(&view_writer(&ring.view)->stalls) == 0);
+	expect_log_twice("a");
+}
+
+Test(no_room, is_a_stall_if_the_oldest_make_none, .init = set_up, .fini = tear_down)
+{
+	config.on_full = ON_FULL_DELETE_OLDEST;
+	sys.fallocate = no_space;
+	close_page("a");
+	pump();
+	time_passed_ns += NS_PER_S;
+	pump();
+	cr_assert(state() == WRITER_STALLED);
+	sys.fallocate = sys_real.fallocate;
+	time_passed_ns += NS_PER_S;
+	complete_all();
+	cr_assert(state() == WRITER_RUNNING);
+	expect_log_twice("a");
+}
+
 Test(no_room, for_the_next_file_does_not_hold_up_this_one, .init = set_up, .fini = tear_down)
 {
 	close_page("a");

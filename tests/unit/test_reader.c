@@ -390,16 +390,16 @@ Test(reader, files_of_another_time_are_not_read)
 	for (uint64_t i = 1; i <= 3; i++) {
 		fixture_file_begin(&fixture, &file, i, i * 2, 1);
 		(void)snprintf(name, sizeof(name), "f%u", (unsigned)i);
-		fixture_data(&file, 1, i * 100, name);
-		fixture_page(&file, i * 100);
+		fixture_data(&file, 1, i * 100 * NS_PER_S, name);
+		fixture_page(&file, i * 100 * NS_PER_S);
 		fixture_seal(&file);
 		fixture_file_end(&file);
 		/* Damage that would be reported if the page were read. */
 		if (i != 2)
 			fixture_scribble(file.path, 4096 + 140, "xx", 2);
 	}
-	options.since_ns = FIXTURE_EPOCH_NS + 150;
-	options.until_ns = FIXTURE_EPOCH_NS + 250;
+	options.since_ns = FIXTURE_EPOCH_NS + 150 * (int64_t)NS_PER_S;
+	options.until_ns = FIXTURE_EPOCH_NS + 250 * (int64_t)NS_PER_S;
 	reader = open_dir(&options);
 	fixture_read_all(reader, text, sizeof(text));
 	cr_expect_str_eq(text, "f2");
@@ -563,7 +563,7 @@ Test(reader, what_has_a_files_name_and_is_none_costs_nobody_else)
 	cr_assert_eq(symlink("nowhere", path), 0);
 	fixture_path(&fixture, path, 5, ".shmlog.lz4");
 	cr_assert_eq(symlink("0000000005.shmlog.lz4", path), 0);
-	expect_dir("a1 b2 a3 a1 b2 a3");
+	expect_dir("a1 b2 a3 ! ! ! a1 b2 a3");
 }
 
 Test(reader, a_damaged_file_page_costs_the_file)

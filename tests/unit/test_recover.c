@@ -116,7 +116,9 @@ static void build_file_page(const struct wfile *file, uint16_t format_major)
 					.salt = file->salt,
 					.log_id = LOG_ID,
 					.file_no = file->place.file_no,
-					.volume_no = file->place.volume_no };
+					.volume_no = file->place.volume_no,
+					.created_realtime_ns =
+						FIXTURE_EPOCH_NS + (int64_t)file->place.file_no };
 	struct page_builder builder;
 
 	page_begin(&builder, buffer, PAGE_FILE);
@@ -911,6 +913,41 @@ Test(archives, are_not_searched_for_a_ring_that_no_log_held, .init = set_up, .fi
 	recover();
 	cr_assert(ring_released(&ring, 1) == 0 && recovery.page_next == 63);
 	cr_assert(opened == 2, "%u", opened);
+}
+
+/* ---- what goes on from there ---- */
+
+static void leave_sealed(uint64_t file_no)
+{
+	struct wfile *file = begin(file_no);
+
+	put(file, "x");
+	seal_and_leave(file);
+}
+
+Test(results, the_newest_file_of_the_log_and_of_the_ring_are_to_be_kept, .init = set_up,
+     .fini = tear_down)
+{
+	leave_sealed(1);
+	leave_sealed(2);
+	recover();
+	cr_assert(recovery.keep_from == 2);
+	ring.drain.writer->log_id = LOG_ID;
+	segment_id++;
+	leave_sealed(3);
+	recover();
+	cr_assert(recovery.previous_file_no == 3);
+	cr_assert(recovery.keep_from == 2, "the ring's own is an older one");
+}
+
+Test(results, a_volume_is_as_old_as_its_first_file, .init = set_up, .fini = tear_down)
+{
+	recover();
+	cr_assert(recovery.volume_began_ns == 0);
+	leave_sealed(1);
+	leave_sealed(2);
+	recover();
+	cr_assert(recovery.volume_began_ns == FIXTURE_EPOCH_NS + 1);
 }
 
 /* ---- what is not ours ---- */

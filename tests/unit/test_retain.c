@@ -120,12 +120,33 @@ Test(retain_choose, the_newest_sealed_file_stays)
 	cr_expect_eq(chosen_of(1, &limits, UINT64_MAX), 0);
 }
 
-Test(retain_choose, an_open_file_stays_and_all_behind_it)
+Test(retain_choose, an_open_file_that_may_be_written_stays)
+{
+	const struct retain_limits limits = { .room = UINT64_MAX };
+
+	files[4].state = RETAIN_OPEN;
+	cr_expect_eq(chosen_of(10, &limits, 5), 4);
+	files[0].state = RETAIN_OPEN;
+	cr_expect_eq(chosen_of(10, &limits, 1), 0);
+}
+
+Test(retain_choose, a_file_that_was_given_up_goes_in_its_turn)
 {
 	files[4].state = RETAIN_OPEN;
-	cr_expect_eq(chosen(&(struct retain_limits){ .room = UINT64_MAX }), 4);
+	cr_expect_eq(chosen_of(10, &(struct retain_limits){ .room = 401 }, 6), 5);
+	cr_expect_eq(chosen_of(10, &(struct retain_limits){ .room = UINT64_MAX }, 7), 6);
+	cr_expect_eq(chosen_of(10, &(struct retain_limits){ .max_files = 4 }, 9), 6);
+	ten_sealed();
 	files[0].state = RETAIN_OPEN;
-	cr_expect_eq(chosen(&(struct retain_limits){ .room = UINT64_MAX }), 0);
+	cr_expect_eq(
+		chosen_of(10, &(struct retain_limits){ .max_age_ns = INT64_C(9) * NS_PER_S }, 2),
+		1);
+}
+
+Test(retain_choose, a_file_that_was_given_up_is_not_the_newest_sealed_one)
+{
+	files[8].state = RETAIN_OPEN;
+	cr_expect_eq(chosen_of(9, &(struct retain_limits){ .room = UINT64_MAX }, 10), 7);
 }
 
 Test(retain_choose, what_the_caller_wants_to_keep_stays)
@@ -309,6 +330,22 @@ Test(retain, all_that_a_number_has_goes_and_nothing_else)
 	cr_expect(is_there("0000000001/0000000002.shmlog"));
 }
 
+Test(retain, a_file_that_was_given_up_is_deleted_in_its_turn)
+{
+	make("0000000001/0000000001.shmlog");
+	make("0000000001/0000000002.shmlog.open");
+	make("0000000001/0000000003.shmlog");
+	make("0000000001/0000000004.shmlog");
+	make("0000000001/0000000005.shmlog.open");
+	make("0000000001/0000000006.shmlog.open");
+	cr_assert_eq(retain_run(&retain, &all_that_may_go, 5, now_ns, &result), 0);
+	cr_expect_eq(result.files, 3);
+	cr_expect_not(is_there("0000000001/0000000002.shmlog.open"));
+	cr_expect(is_there("0000000001/0000000004.shmlog"));
+	cr_expect(is_there("0000000001/0000000005.shmlog.open"));
+	cr_expect(is_there("0000000001/0000000006.shmlog.open"));
+}
+
 Test(retain, a_file_and_its_archive_are_one_file)
 {
 	make("0000000001/0000000001.shmlog");
@@ -317,6 +354,17 @@ Test(retain, a_file_and_its_archive_are_one_file)
 	cr_assert_eq(run(&(struct retain_limits){ .max_files = 2 }), 0);
 	cr_expect_eq(result.files, 0);
 	cr_assert_eq(run(&(struct retain_limits){ .max_files = 1 }), 0);
+	cr_expect_eq(result.files, 1);
+}
+
+Test(retain, a_file_and_its_archive_are_as_old_as_the_younger)
+{
+	make_aged("0000000001/0000000001.shmlog", 5);
+	make_aged("0000000001/0000000001.shmlog.lz4", 10);
+	make("0000000001/0000000002.shmlog");
+	cr_assert_eq(run(&(struct retain_limits){ .max_age_ns = INT64_C(5) * NS_PER_S }), 0);
+	cr_expect_eq(result.files, 0);
+	cr_assert_eq(run(&(struct retain_limits){ .max_age_ns = INT64_C(4) * NS_PER_S }), 0);
 	cr_expect_eq(result.files, 1);
 }
 
@@ -344,6 +392,32 @@ Test(retain, what_is_beside_no_file_has_an_age_of_its_own)
 	cr_expect_eq(result.files, 0);
 	cr_assert_eq(run(&(struct retain_limits){ .max_age_ns = INT64_C(4) * NS_PER_S }), 0);
 	cr_expect_eq(result.files, 2);
+}
+
+/* Of the first file. */
+static time_t odd_time;
+
+static int odd_fstatat(int at, const char *path, struct stat *ret, int flags)
+{
+	const int r = sys_real.fstatat(at, path, ret, flags);
+
+	if (strcmp(path, "0000000001.shmlog") == 0)
+		ret->st_mtim.tv_sec = odd_time;
+	return r;
+}
+
+Test(retain, times_that_no_clock_shows_are_very_old_or_very_young)
+{
+	const struct retain_limits limits = { .max_age_ns = NS_PER_S };
+
+	make_log(2);
+	sys.fstatat = odd_fstatat;
+	odd_time = INT64_MAX;
+	cr_assert_eq(run(&limits), 0);
+	cr_expect_eq(result.files, 0);
+	odd_time = INT64_C(-10000000000);
+	cr_assert_eq(run(&limits), 0);
+	cr_expect_eq(result.files, 1);
 }
 
 Test(retain, files_without_a_byte_are_files)
@@ -589,7 +663,7 @@ Test(retain, what_cannot_be_deleted_keeps_all_that_is_newer)
 {
 	static const int failures[] = { -EACCES, -EPERM, -EROFS, -EISDIR };
 
-	make_log(4);
+	make_log(2 * RETAIN_BATCH);
 	sys.unlinkat = refusing_unlinkat;
 	victim = "0000000002.shmlog";
 	for (size_t i = 0; i < COUNT_OF(failures); i++) {
@@ -763,4 +837,77 @@ Test(retain, no_descriptor_is_left_behind)
 	failure = -EIO;
 	cr_assert_eq(run(&all_that_may_go), -EIO);
 	cr_expect_eq(count_descriptors(), before);
+}
+
+/* The Nth call fails; from then on all are real again. */
+static int calls_until_fault;
+
+static bool fails_now(void)
+{
+	return --calls_until_fault == 0;
+}
+
+static int faulty_openat(int at, const char *path, int flags, mode_t mode)
+{
+	return fails_now() ? -EMFILE : sys_real.openat(at, path, flags, mode);
+}
+
+static int faulty_fstatat(int at, const char *path, struct stat *ret, int flags)
+{
+	return fails_now() ? -EIO : sys_real.fstatat(at, path, ret, flags);
+}
+
+static int faulty_unlinkat(int at, const char *path, int flags)
+{
+	return fails_now() ? -EPERM : sys_real.unlinkat(at, path, flags);
+}
+
+static int faulty_fsync(int fd)
+{
+	return fails_now() ? -EIO : sys_real.fsync(fd);
+}
+
+/* The first of files 1 .. @count that is there, and behind it there is no hole. */
+static unsigned first_left(unsigned count)
+{
+	unsigned first = 0;
+
+	for (unsigned i = 1; i <= count; i++) {
+		char name[LOGDIR_NAME_SIZE];
+
+		(void)snprintf(name, sizeof(name), "%010u/%010u.shmlog", (i - 1) / 3 + 1, i);
+		if (first == 0 && is_there(name))
+			first = i;
+		cr_assert_eq(is_there(name), first > 0, "call %d: %s", calls_until_fault, name);
+	}
+	return first;
+}
+
+Test(retain, whatever_call_fails_what_is_left_is_the_end_of_the_log)
+{
+	int faults = 0;
+
+	sys.openat = faulty_openat;
+	sys.fstatat = faulty_fstatat;
+	sys.unlinkat = faulty_unlinkat;
+	sys.fsync = faulty_fsync;
+	for (int nth = 1;; nth++) {
+		const unsigned before = count_descriptors();
+		int r;
+
+		make_log(7);
+		calls_until_fault = nth;
+		r = run(&all_that_may_go);
+		cr_assert_eq(count_descriptors(), before, "call %d", nth);
+		cr_assert(first_left(7) == result.files + 1, "call %d", nth);
+		faults += r < 0;
+		if (calls_until_fault > 0)
+			break;
+		calls_until_fault = 0;
+		run_all();
+		cr_assert_eq(first_left(7), 7, "call %d", nth);
+		cr_assert_eq(unlinkat(dir, "0000000003/0000000007.shmlog", 0), 0);
+	}
+	/* What may fail without harm: the removal of a volume. */
+	cr_assert(faults >= 20, "%d faults", faults);
 }

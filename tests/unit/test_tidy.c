@@ -316,11 +316,21 @@ Test(tidy, for_room_what_can_be_compressed_is_before_anything_is_deleted)
 	cr_assert(!exists(2, 4) && exists(3, 5));
 }
 
+Test(tidy, a_file_that_no_page_waits_for_is_not_needed_now)
+{
+	be_short_of_room();
+	config.on_full = ON_FULL_DELETE_OLDEST;
+	pages.file = NULL;
+	look();
+	cr_assert(child.runs && exists(1, 1));
+}
+
 Test(tidy, for_a_file_that_is_needed_now_the_oldest_go_at_once)
 {
 	be_short_of_room();
 	config.on_full = ON_FULL_DELETE_OLDEST;
 	pages.file = NULL;
+	pages.order_count = 1;
 	pages.make_at = pages.retry_at = INT64_MAX;
 	look();
 	cr_assert(!exists(2, 4) && exists(3, 5));
@@ -333,6 +343,7 @@ Test(tidy, with_room_enough_nothing_is_deleted_for_it)
 	config.on_full = ON_FULL_DELETE_OLDEST;
 	config.min_free = 0;
 	pages.file = NULL;
+	pages.order_count = 1;
 	look();
 	cr_assert(exists(1, 1));
 }
@@ -346,6 +357,19 @@ Test(tidy, a_sealed_file_is_a_reason_to_look)
 	cr_assert(!turn());
 	pages.seals_done++;
 	cr_assert(turn());
+	time_passed_ns += NS_PER_S;
+	cr_assert(!turn());
+}
+
+Test(tidy, a_settled_file_is_a_reason_to_look)
+{
+	look();
+	time_passed_ns += NS_PER_S;
+	settle(5);
+	cr_assert(turn());
+	cr_assert(child.started == 1, "the volumes before it are full");
+	child_ends(0);
+	look();
 	time_passed_ns += NS_PER_S;
 	cr_assert(!turn());
 }
@@ -379,6 +403,10 @@ Test(tidy, most_of_the_second_threads_time_is_left_to_files)
 	cr_assert(!turn());
 	time_passed_ns += NS_PER_S;
 	cr_assert(turn());
+	tidy.rest_until = now_later(CLOCK_MONOTONIC) + NS_PER_S;
+	pages.seals_done++;
+	pages.is_fileless = true;
+	cr_assert(turn(), "but where none can be made there is nothing else to do");
 }
 
 Test(tidy, more_than_a_batch_goes_without_a_pause)

@@ -43,7 +43,7 @@ static const struct scenario scenarios[] = {
 	{ "durable", "10ms", "durable", true, 2, 2, 240, 0, 30 * NS_PER_MS, KEEPS_ALL },
 	{ "durable-page", "page", "durable", true, 1, 1, 160, 60, 50 * NS_PER_MS, KEEPS_ALL },
 	{ "archive", "20ms", "written", true, 1, 1, 400, 250, 0, true, 0 },
-	{ "retain", "20ms", "written", true, 1, 1, 700, 400, 0, false, 4 },
+	{ "retain", "20ms", "written", true, 1, 2, 700, 400, 0, false, 4 },
 	{ "archive-retain", "page", "durable", true, 1, 1, 900, 500, 0, true, 5 },
 };
 
@@ -121,36 +121,49 @@ static void hunt_cut(struct hunt *hunt, uint32_t cut)
 	hunt->figures->cuts++;
 }
 
-/* Has the ring called more records durable since the event before, or was a name changed just now?
- */
+/* Has the ring called more records durable since the event before? */
 static bool is_claim(const struct trace *trace, uint32_t cut)
 {
-	const struct event *before = &trace->events[cut - 1];
-
-	if (before->kind == EVENT_RENAME || before->kind == EVENT_REMOVE)
-		return true;
 	return cut < trace->count &&
-	       memcmp(trace->events[cut].durable, before->durable, sizeof(before->durable)) != 0;
+	       memcmp(trace->events[cut].durable, trace->events[cut - 1].durable,
+		      sizeof(trace->events[cut].durable)) != 0;
+}
+
+/* Was a name changed just now that had been on the disk? */
+static bool is_renaming(const struct trace *trace, uint32_t cut)
+{
+	const enum event_kind kind = trace->events[cut - 1].kind;
+
+	return kind == EVENT_RENAME || kind == EVENT_REMOVE;
+}
+
+static void hunt_plans(struct hunt *hunt, bool (*is_wanted)(const struct trace *, uint32_t),
+		       const uint32_t *plans, size_t count)
+{
+	const struct trace *trace = hunt->recording.trace;
+
+	for (uint32_t cut = trace->count; cut > 0 && !enough(hunt); cut--) {
+		struct image *image;
+
+		if (!is_wanted(trace, cut))
+			continue;
+		image = image_new(trace, cut);
+		for (size_t i = 0; i < count; i++)
+			lost_ring(hunt, cut, plans[i], image);
+		image_free(image);
+		hunt->figures->cuts++;
+	}
 }
 
 /* The moments at which it is easiest to have promised too much: nothing arrives but what must, or
  * the last name alone. */
 static void hunt_claims(struct hunt *hunt)
 {
-	static const uint32_t plans[] = { 0, 3, IMAGE_LAST_NAME };
-	const struct trace *trace = hunt->recording.trace;
+	static const uint32_t of_names[] = { 0, 3, IMAGE_LAST_NAME };
+	static const uint32_t of_records[] = { 0, 3 };
 
-	for (uint32_t cut = trace->count; cut > 0 && !enough(hunt); cut--) {
-		struct image *image;
-
-		if (!is_claim(trace, cut))
-			continue;
-		image = image_new(trace, cut);
-		for (size_t i = 0; i < COUNT_OF(plans); i++)
-			lost_ring(hunt, cut, plans[i], image);
-		image_free(image);
-		hunt->figures->cuts++;
-	}
+	hunt_plans(hunt, is_renaming, of_names, COUNT_OF(of_names));
+	hunt_plans(hunt, is_claim, of_records, COUNT_OF(of_records));
 }
 
 static void hunt_snapshot(struct hunt *hunt, const struct snapshot *snapshot)

@@ -134,6 +134,24 @@ void oracle_is_tidy(const char *directory)
 	logdir_list_free(&files);
 }
 
+void oracle_numbers_rise(const char *directory)
+{
+	const char *const argv[] = { "shmlog-cat", "-o", "pages", directory, NULL };
+	unsigned long long number, next = 0;
+	char kind[8], line[400];
+	pid_t pid;
+	FILE *pages = program_read(argv, &pid);
+
+	while (fgets(line, sizeof(line), pages)) {
+		if (sscanf(line, "%llu %7s", &number, kind) != 2)
+			broken("not a page: %s", line);
+		if (next != 0 && number != next)
+			violated("page %llu stands where page %llu should", number, next);
+		next = number + (strcmp(kind, "SEAL") != 0);
+	}
+	(void)program_close(pages, pid); /* its status was looked at by oracle_compare() */
+}
+
 uint64_t oracle_lost(const char *directory)
 {
 	static const char key[] = "\"lost\":";

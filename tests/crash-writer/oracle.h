@@ -23,6 +23,9 @@ void oracle_forgive_deleted(struct journal *journal, const char *directory, unsi
  * row of empty volumes before the first. */
 void oracle_is_tidy(const char *directory);
 
+/* FILE and DATA pages are numbered through the log without a hole, wherever it begins. */
+void oracle_numbers_rise(const char *directory);
+
 /* Records that the log's marks name as lost. */
 uint64_t oracle_lost(const char *directory);
 

@@ -89,6 +89,7 @@ static void end_trial(struct trial *trial)
 {
 	trial_end_keeping(trial);
 	trial_archive(trial, trial->directory);
+	oracle_numbers_rise(trial->directory);
 	(void)trial_forget(trial);
 }
 

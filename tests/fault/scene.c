@@ -445,21 +445,22 @@ static void read_log(const struct scene *scene, enum journal_demand demand, bool
 }
 
 /* The oldest files may be deleted: what they held is not looked for. */
-static void forgive_deleted(const struct scene *scene)
+static uint64_t forgive_deleted(const struct scene *scene)
 {
 	const char *const argv[] = { "shmlog-cat", "-o", "raw", scene->directory, NULL };
 	pid_t pid;
 	FILE *stream = read_quietly(scene, argv, &pid);
+	const uint64_t count = journal_forgive_deleted(scene->journal, stream);
 
-	(void)journal_forgive_deleted(scene->journal, stream);
 	(void)program_close(stream, pid);
+	return count;
 }
 
 void scene_compare_deleted(const struct scene *scene)
 {
 	struct journal_totals totals;
 
-	forgive_deleted(scene);
+	(void)forgive_deleted(scene);
 	read_log(scene, DEMAND_PUBLISHED, false, &totals);
 }
 
@@ -479,9 +480,10 @@ static void compare(const struct scene *scene, bool may_lose, bool takes_data, b
 {
 	struct journal_totals totals;
 	struct marks marks;
+	uint64_t unknown = may_lose ? unconfirmed(scene) : 0;
 
-	if (scene->setting->deletes)
-		forgive_deleted(scene);
+	if (scene->setting->deletes) /* what is named may be among that */
+		unknown += forgive_deleted(scene);
 	read_log(scene, may_lose ? DEMAND_DURABLE : DEMAND_PUBLISHED, takes_data, &totals);
 	read_marks(scene, &marks);
 	if (scene->counted > marks.of_disk && !is_marked)
@@ -490,7 +492,7 @@ static void compare(const struct scene *scene, bool may_lose, bool takes_data, b
 		violated("%s: %llu published records are missing, %llu are named", scene->label,
 			 (unsigned long long)totals.absent, (unsigned long long)marks.of_disk);
 	/* Who is told that records may be lost may also find them, but no sync vouched for them. */
-	if (is_marked && marks.of_disk > (may_lose ? unconfirmed(scene) : 0))
+	if (is_marked && marks.of_disk > unknown)
 		violated(
 			"%s: %llu records are named as lost to the disk (%llu unwritten), %llu are",
 			scene->label, (unsigned long long)marks.of_disk,

@@ -257,8 +257,10 @@ static uint64_t forgive_before(struct journal *journal, unsigned producer, uint3
 	uint64_t count = 0;
 
 	while (first-- > 0) {
-		count += is_published(journal_state(journal, producer, first));
+		if (!is_published(journal_state(journal, producer, first)))
+			continue;
 		journal_note(journal, producer, first, JOURNAL_PASSED_OVER);
+		count++;
 	}
 	return count;
 }

@@ -68,9 +68,9 @@ struct journal_totals {
 
 /**
  * journal_forgive_deleted() - the log's oldest files are deleted, as they may be.
- * What lies before the first record of each producer in @records is PASSED_OVER from here on; of
- * whom no record is there, nothing. So a hole behind the first record stays one.
- * Return: how many records that were published.
+ * What was published before the first record of each producer in @records is PASSED_OVER from here
+ * on; of whom no record is there, nothing. So a hole behind the first record stays one.
+ * Return: how many records.
  */
 uint64_t journal_forgive_deleted(struct journal *journal, FILE *records);
 

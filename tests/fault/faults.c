@@ -383,7 +383,7 @@ static bool is_in_share(const struct group *group, uint64_t count)
 	if (group->scenario == RECOVERY && (mixed / 64) % COUNT_OF(kills) != 0)
 		return false;
 	if (group->scenario == UPKEEP) /* its runs are short */
-		return mixed % (share > 8 ? share / 8 : 1) == 0;
+		return mixed % (share > 4 ? share / 4 : 1) == 0;
 	return mixed % (share * (group->scenario == RECOVERY ? 2 : 1)) == 0;
 }
 

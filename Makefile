@@ -105,7 +105,7 @@ $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(LIB_OBJECTS)
 	$(Q)$(LINK) $^ $(LIB_LIBS)
 
 .PHONY: check unit e2e headers style asan demo bench bench-life
-check: unit fuzz-replay headers style e2e ## everything below but asan, demo and bench; under two minutes
+check: unit fuzz-replay golden headers style e2e ## everything below but asan, demo and bench; under two minutes
 
 unit: $(UNIT_TESTS) ## unit tests
 	$(Q)for test in $(UNIT_TESTS); do \

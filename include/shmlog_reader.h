@@ -32,6 +32,7 @@ struct shmlog_reader_options {
 	size_t size;      /* sizeof(struct shmlog_reader_options)                            */
 	int unmerged;     /* nonzero: the order of the pages, not of time                     */
 	int follow;       /* nonzero: at the end of a live log wait for more, see _next       */
+	int salvage;      /* nonzero: also what lies behind damage; of paths only, see _open   */
 	int64_t since_ns; /* CLOCK_REALTIME; records stamped before are left out; INT64_MIN = all */
 	int64_t until_ns; /* records stamped after are left out; INT64_MAX = all             */
 	/* Files and pages that hold nothing of that time are passed by without being read, by
@@ -39,9 +40,9 @@ struct shmlog_reader_options {
 };
 
 #ifdef __cplusplus
-#define SHMLOG_READER_OPTIONS_INIT                                               \
-	{                                                                        \
-		sizeof(struct shmlog_reader_options), 0, 0, INT64_MIN, INT64_MAX \
+#define SHMLOG_READER_OPTIONS_INIT                                                  \
+	{                                                                           \
+		sizeof(struct shmlog_reader_options), 0, 0, 0, INT64_MIN, INT64_MAX \
 	}
 #else
 #define SHMLOG_READER_OPTIONS_INIT                                                   \
@@ -96,6 +97,11 @@ struct shmlog_record {
  * @path: directory of a log, one of its volumes, or a file of it (.open, sealed, or .lz4).
  * Return: 0; -ENOENT; -EACCES; -EBADMSG neither a log nor a file of one; -EPROTO a format version
  *         that this reader does not know; -ENOMEM; other -errno. shmlog_reason() tells more.
+ *
+ * With `salvage`, _next and _next_page bring every whole page that can be found, also in files that
+ * are not recovered and, of a directory, in what a recovery set aside; and -EBADMSG behind each
+ * file that has bad bytes, with a reason that counts them. Such a reader goes forward only:
+ * _get_page, _seek_time and _duplicate are -ENOTSUP.
  */
 SHMLOG_API int shmlog_reader_open(const char *path, const struct shmlog_reader_options *options,
 				  struct shmlog_reader **ret_reader);
@@ -168,6 +174,36 @@ SHMLOG_API int shmlog_reader_next_page(struct shmlog_reader *reader, struct shml
 
 /* Go on with the first page that may hold records stamped at @time_ns or later. 0; -ENOTSUP. */
 SHMLOG_API int shmlog_reader_seek_time(struct shmlog_reader *reader, int64_t time_ns);
+
+/* What a log holds, and whether it is whole. What producers lost and GAP records name is content.
+ */
+struct shmlog_verdict {
+	size_t size;      /* sizeof(struct shmlog_verdict), set by the caller                */
+	uint64_t files;   /* that have begun                                                 */
+	uint64_t pages;   /* whole ones: FILE, DATA, and kinds that this version does not know */
+	uint64_t records; /* DATA                                                            */
+	uint64_t lost[SHMLOG_LOSS_REASONS]; /* as marked in the log                           */
+	uint64_t missing_pages; /* damaged, lost, or not there, as far as numbers tell       */
+	uint64_t bad_bytes;     /* where a page should be and none is; of archives, decompressed */
+	uint64_t unread;        /* files that could not be read at all: among the findings    */
+	uint64_t findings;      /* 0: the log is sound                                       */
+};
+
+/**
+ * shmlog_verify() - is a log, or one file of it, whole?
+ * @path: as for shmlog_reader_open().
+ * @tell: called for each finding with one line that names the object, what is wrong, and the cure;
+ *        the text is valid during the call. May be NULL.
+ *
+ * Reads every byte: pages, their chain over all files, indexes, sums, names, archives. May run
+ * beside a writer: what is being written counts as far as it is there, and files that are renamed,
+ * compressed or deleted by retention meanwhile are no findings.
+ * Return: 0, sound or not: see @ret_verdict; -ENOENT; -EACCES; -EBADMSG neither a log nor a file of
+ *         one; -EPROTO of a version that this library does not know; -ENOMEM; other -errno. Then
+ *         shmlog_reason() tells more.
+ */
+SHMLOG_API int shmlog_verify(const char *path, void (*tell)(void *context, const char *finding),
+			     void *context, struct shmlog_verdict *ret_verdict);
 
 #ifdef __cplusplus
 }

@@ -100,6 +100,14 @@ bool logdir_parse_volume(const char *name, uint64_t *ret_volume_no)
 	return true;
 }
 
+bool logdir_is_open_name(const char *path)
+{
+	static const char suffix[] = ".open";
+	const size_t length = strlen(path);
+
+	return length >= strlen(suffix) && strcmp(path + length - strlen(suffix), suffix) == 0;
+}
+
 /* What one walk over the names of a directory needs. */
 struct walk {
 	struct logdir_list *list;

@@ -57,6 +57,9 @@ void logdir_volume_name(char name[LOGDIR_NAME_SIZE], uint64_t volume_no);
 bool logdir_parse_file(const char *name, struct logdir_file *ret);
 bool logdir_parse_volume(const char *name, uint64_t *ret_volume_no);
 
+/* Does any path end as that of a file that is being written? */
+bool logdir_is_open_name(const char *path);
+
 /**
  * logdir_list() - all files of a log.
  * @dir: descriptor of the log directory (or of one volume); borrowed.

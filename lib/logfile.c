@@ -54,14 +54,14 @@ int logfile_header(const struct logfile *file, uint64_t offset, struct page_head
 	return r == 0 && n < (ssize_t)sizeof(header) ? -EBADMSG : r;
 }
 
-/* The page at file->offset into @buffer; its smallest size first, which is often all. */
-static int read_page(const struct logfile *file, uint8_t *buffer)
+/* Its smallest size first, which is often all. */
+int logfile_page(const struct logfile *file, void *buffer)
 {
-	struct page_header *header = (struct page_header *)(void *)buffer;
+	struct page_header *header = buffer;
 	ssize_t n, rest = 0;
 	int r;
 
-	memset(buffer, 0, sizeof(*header));
+	memset(header, 0, sizeof(*header));
 	n = logfile_read(file, buffer, PAGE_ALIGN, file->offset);
 	if (n < 0)
 		return (int)n;
@@ -69,8 +69,8 @@ static int read_page(const struct logfile *file, uint8_t *buffer)
 	if (r < 0)
 		return r;
 	if (n == PAGE_ALIGN && header->length > PAGE_ALIGN)
-		rest = logfile_read(file, buffer + PAGE_ALIGN, header->length - PAGE_ALIGN,
-				    file->offset + PAGE_ALIGN);
+		rest = logfile_read(file, (uint8_t *)buffer + PAGE_ALIGN,
+				    header->length - PAGE_ALIGN, file->offset + PAGE_ALIGN);
 	if (rest < 0)
 		return (int)rest;
 	return page_check(buffer, (size_t)(n + rest), file->info.salt);
@@ -104,7 +104,7 @@ static int go_on(struct logfile *file, const struct page_header *header)
 int logfile_next(struct logfile *file, void *buffer)
 {
 	const struct page_header *header = buffer;
-	int r = read_page(file, buffer);
+	int r = logfile_page(file, buffer);
 
 	if (r < 0)
 		return r;
@@ -181,4 +181,16 @@ int logfile_seal(struct logfile *file, uint64_t size, void *buffer, uint64_t *re
 int logfile_is_held(const struct logfile *file)
 {
 	return file->sys->lock_query(file->fd, 0, 0);
+}
+
+int logfile_refuse(const char *path, int error)
+{
+	if (error == -EPROTO)
+		return reason_set(error,
+				  "\"%s\": of another format version than this program knows; "
+				  "a newer shmlog-cat reads it",
+				  path);
+	if (error == -EBADMSG)
+		return reason_set(error, "\"%s\": neither a log directory nor a file of one", path);
+	return reason_set(error, "\"%s\": %s", path, strerror(-error));
 }

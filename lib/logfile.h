@@ -37,6 +37,10 @@ void logfile_close(struct logfile *file);
  */
 int logfile_next(struct logfile *file, void *buffer);
 
+/* The page at file->offset, checked, whatever its kind and number; nothing moves. 0; -ENODATA;
+ * -EBADMSG; -errno of the read. */
+int logfile_page(const struct logfile *file, void *buffer);
+
 /* Forget the FILE page: the next page, at @offset, is to be another. */
 void logfile_restart(struct logfile *file, uint64_t offset);
 
@@ -66,6 +70,9 @@ void logfile_seek(struct logfile *file, uint64_t offset, uint64_t page_no);
  * Return: 0; -EBADMSG there is none, or it is damaged; -errno of the read.
  */
 int logfile_seal(struct logfile *file, uint64_t size, void *buffer, uint64_t *ret_offset);
+
+/* @error, with the reason why @path cannot be opened as a log. */
+int logfile_refuse(const char *path, int error);
 
 /* 1: a writer holds the file (its fence lock); 0: nobody does; -errno. */
 int logfile_is_held(const struct logfile *file);

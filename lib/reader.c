@@ -192,6 +192,12 @@ static void land(struct shmlog_reader *reader, struct reader_page *page)
 	reader->jumped = true;
 }
 
+static int cannot_jump(const struct shmlog_reader *reader)
+{
+	return reason_set(-ENOTSUP, "\"%s\": what is salvaged comes in its order only",
+			  reader->feed.path);
+}
+
 int shmlog_reader_get_page(struct shmlog_reader *reader, uint64_t page_no, struct shmlog_page *page)
 {
 	struct reader_page *found;
@@ -199,6 +205,8 @@ int shmlog_reader_get_page(struct shmlog_reader *reader, uint64_t page_no, struc
 
 	if (page->size != sizeof(*page))
 		return reason_set(-EINVAL, "shmlog_page.size: of another version of the library");
+	if (reader->feed.kind == FEED_SALVAGE)
+		return cannot_jump(reader);
 	reader_drop_shown(reader);
 	r = feed_seek_page(&reader->feed, page_no, &found);
 	if (r < 0)
@@ -252,6 +260,8 @@ int shmlog_reader_seek_time(struct shmlog_reader *reader, int64_t time_ns)
 	struct reader_page *found;
 	int r;
 
+	if (reader->feed.kind == FEED_SALVAGE)
+		return cannot_jump(reader);
 	reader_drop_shown(reader);
 	r = feed_seek_time(&reader->feed, time_ns, &found);
 	if (r == -ENODATA) {
@@ -270,9 +280,16 @@ int shmlog_reader_seek_time(struct shmlog_reader *reader, int64_t time_ns)
 
 static int check_options(const struct shmlog_reader_options *options)
 {
-	if (options == NULL || options->size == sizeof(*options))
+	if (options == NULL)
 		return 0;
-	return reason_set(-EINVAL, "shmlog_reader_options.size: of another version of the library");
+	if (options->size != sizeof(*options))
+		return reason_set(-EINVAL,
+				  "shmlog_reader_options.size: of another version of the library");
+	if (options->salvage && options->follow)
+		return reason_set(-EINVAL,
+				  "shmlog_reader_options.salvage: what is damaged does not grow; "
+				  "not with follow");
+	return 0;
 }
 
 int reader_new(const struct shmlog_reader_options *options, struct shmlog_reader **ret)
@@ -314,7 +331,10 @@ int shmlog_reader_open(const char *path, const struct shmlog_reader_options *opt
 
 	if (r < 0)
 		return r;
-	r = feed_open(&reader->feed, &sys_real, path, reader->options.follow != 0);
+	if (reader->options.salvage)
+		r = feed_open_salvage(&reader->feed, &sys_real, path);
+	else
+		r = feed_open(&reader->feed, &sys_real, path, reader->options.follow != 0);
 	return finish_open(reader, r, ret_reader);
 }
 

@@ -248,6 +248,8 @@ int feed_next(struct feed *feed, struct reader_page **ret)
 
 	if (feed->kind == FEED_MEMORY)
 		return next_of_memory(feed, ret);
+	if (feed->kind == FEED_SALVAGE)
+		return salvage_next(feed->salvage, ret);
 	feed->unrecovered = false;
 	for (;;) {
 		r = feed->current == NULL ? feed_advance(feed) : 0;

@@ -2,8 +2,9 @@
  * reader_feed.h - the pages of a log one after the other, wherever they lie.
  *
  * A feed follows a directory through all its files, or reads one file or stream, in which files
- * may be concatenated, or hands out pages that were made in memory. It decides what is damage and
- * what is only not there yet. It knows nothing of records, sources and time order.
+ * may be concatenated, or hands out pages that were made in memory, or salvaged (salvage.h). It
+ * decides what is damage and what is only not there yet. It knows nothing of records, sources and
+ * time order.
  *
  * reader_open.c opens feeds; reader_files.c goes from file to file, reader_feed.c from page to
  * page; reader_seek.c jumps, by what reader_catalog.c knows of the files and reader_index.c of
@@ -17,8 +18,9 @@
 #include "logdir.h"
 #include "logfile.h"
 #include "reader_page.h"
+#include "salvage.h"
 
-enum feed_kind { FEED_DIRECTORY, FEED_FILE, FEED_MEMORY };
+enum feed_kind { FEED_DIRECTORY, FEED_FILE, FEED_MEMORY, FEED_SALVAGE };
 
 /* One file that is read; its FILE page is proven. */
 struct feed_file {
@@ -96,7 +98,8 @@ struct feed {
 	struct reader_page **pages; /* FEED_MEMORY                                          */
 	size_t page_count;
 	size_t page_at;
-	uint8_t *scratch; /* PAGE_MAX bytes */
+	struct salvage *salvage; /* FEED_SALVAGE                                        */
+	uint8_t *scratch;        /* PAGE_MAX bytes */
 };
 
 /* reader_open.c */
@@ -106,6 +109,8 @@ struct feed {
 int feed_open(struct feed *feed, const struct sys *sys, const char *path, bool is_followed);
 /* A borrowed descriptor; a pipe is read up to its first page. */
 int feed_open_fd(struct feed *feed, const struct sys *sys, int fd);
+/* What can be read of a damaged log; such a feed goes forward only. */
+int feed_open_salvage(struct feed *feed, const struct sys *sys, const char *path);
 /* Take over @pages, a heap array of @count references. 0 or -ENOMEM: they are still the caller's.
  */
 int feed_open_memory(struct feed *feed, const char *name, struct reader_page **pages, size_t count);

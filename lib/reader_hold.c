@@ -168,7 +168,7 @@ static int prepare_sources(struct shmlog_reader *reader, const struct reader_pag
 	const bool jumped = reader->jumped;
 
 	reader->jumped = false;
-	if (reader_page_header(page)->kind == PAGE_FILE)
+	if (reader_page_header(page)->kind == PAGE_FILE || page->is_nameless)
 		source_table_begin(&reader->sources);
 	else if (jumped)
 		return feed_rewalk(&reader->feed, page->offset, see_sources, reader);

@@ -29,6 +29,7 @@ void feed_close(struct feed *feed)
 {
 	feed_file_close(&feed->current);
 	feed_file_close(&feed->following);
+	salvage_close(&feed->salvage);
 	logdir_list_free(&feed->list);
 	feed_catalog_free(&feed->catalog);
 	free(feed->places.items);
@@ -40,19 +41,6 @@ void feed_close(struct feed *feed)
 	free(feed->path);
 	free(feed->scratch);
 	*feed = (struct feed){ .dir = -1 };
-}
-
-static int report_foreign(const char *path, int error)
-{
-	if (error == -EPROTO)
-		return reason_set(-EPROTO,
-				  "\"%s\": of another format version than this program knows; "
-				  "a newer shmlog-cat reads it",
-				  path);
-	if (error == -EBADMSG)
-		return reason_set(-EBADMSG, "\"%s\": neither a log directory nor a file of one",
-				  path);
-	return reason_set(error, "\"%s\": %s", path, strerror(-error));
 }
 
 /* Is anything of ours there? A writer takes the lock before it makes its first volume; who follows
@@ -73,19 +61,11 @@ static int open_directory(struct feed *feed, int fd, bool is_followed)
 	if (r < 0)
 		return r;
 	if (!is_log(feed, is_followed))
-		return report_foreign(feed->path, -EBADMSG);
+		return logfile_refuse(feed->path, -EBADMSG);
 	r = feed_file_find(feed, 0, &feed->following, &bad);
 	if (r == -EPROTO || r == 0)
 		return r;
-	return r == -ENODATA || r == -EBADMSG ? 0 : report_foreign(feed->path, r);
-}
-
-static bool has_suffix(const char *text, const char *suffix)
-{
-	const size_t length = strlen(text);
-	const size_t wanted = strlen(suffix);
-
-	return length >= wanted && strcmp(text + length - wanted, suffix) == 0;
+	return r == -ENODATA || r == -EBADMSG ? 0 : logfile_refuse(feed->path, r);
 }
 
 /* Is it a log at all? A page of ours that is damaged is one; nothing may become one if a writer
@@ -116,13 +96,13 @@ static int open_stream(struct feed *feed, int fd, const char *name, bool seekabl
 		kind = INPUT_LZ4;
 	r = feed_file_new(feed->sys, fd, kind, &feed->current);
 	if (r < 0)
-		return report_foreign(feed->path, r);
+		return logfile_refuse(feed->path, r);
 	if (name != NULL)
-		feed->current->sealed = !has_suffix(name, ".open");
+		feed->current->sealed = !logdir_is_open_name(name);
 	else
 		feed->current->sealed = !seekable || logfile_is_held(&feed->current->log) == 0;
 	r = recognise(feed, feed->current, name == NULL || !feed->current->sealed);
-	return r < 0 ? report_foreign(feed->path, r) : 0;
+	return r < 0 ? logfile_refuse(feed->path, r) : 0;
 }
 
 static int open_any(struct feed *feed, int fd, const char *name, bool is_followed)
@@ -132,7 +112,7 @@ static int open_any(struct feed *feed, int fd, const char *name, bool is_followe
 
 	if (r < 0) {
 		(void)feed->sys->close(fd);
-		return report_foreign(feed->path, r);
+		return logfile_refuse(feed->path, r);
 	}
 	if (S_ISDIR(about.st_mode)) {
 		feed->kind = FEED_DIRECTORY;
@@ -147,7 +127,7 @@ int feed_open(struct feed *feed, const struct sys *sys, const char *path, bool i
 	int r;
 
 	if (fd < 0)
-		return report_foreign(path, fd);
+		return logfile_refuse(path, fd);
 	r = init(feed, sys, FEED_FILE, path);
 	if (r < 0) {
 		(void)sys->close(fd);
@@ -167,7 +147,19 @@ int feed_open_fd(struct feed *feed, const struct sys *sys, int fd)
 	if (r < 0)
 		return r;
 	own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	r = own < 0 ? report_foreign(feed->path, -errno) : open_any(feed, own, NULL, false);
+	r = own < 0 ? logfile_refuse(feed->path, -errno) : open_any(feed, own, NULL, false);
+	if (r < 0)
+		feed_close(feed);
+	return r;
+}
+
+int feed_open_salvage(struct feed *feed, const struct sys *sys, const char *path)
+{
+	int r = init(feed, sys, FEED_SALVAGE, path);
+
+	if (r < 0)
+		return r;
+	r = salvage_open(sys, path, &feed->salvage);
 	if (r < 0)
 		feed_close(feed);
 	return r;
@@ -227,8 +219,11 @@ static int copy_memory(const struct feed *feed, struct feed *ret)
 /* The list, the look ahead and what is known of the files are not copied: they are found again. */
 int feed_copy(const struct feed *feed, struct feed *ret)
 {
-	int r = init(ret, feed->sys, feed->kind, feed->path);
+	int r;
 
+	if (feed->kind == FEED_SALVAGE)
+		return reason_set(-ENOTSUP, "what is salvaged has one reader");
+	r = init(ret, feed->sys, feed->kind, feed->path);
 	if (r < 0)
 		return r;
 	ret->passed_no = feed->passed_no;

@@ -18,6 +18,7 @@ struct reader_page {
 	uint64_t file_no; /* 0: of no directory */
 	uint64_t volume_no;
 	uint64_t offset;
+	bool is_nameless; /* the first of a file whose FILE page is bad: it names no sources */
 	_Alignas(16) uint8_t bytes[];
 };
 

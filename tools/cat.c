@@ -29,6 +29,9 @@ enum {
 /* With -n and -f: how long the records that the reader holds back may take to come out. */
 #define SETTLE_NS (INT64_C(1500) * NS_PER_MS)
 
+/* What is to be done with the logs. */
+enum task { TASK_PRINT, TASK_SALVAGE, TASK_VERIFY };
+
 enum output { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_RAW, OUTPUT_PAGES };
 
 /* The last pieces of output, for -n. */
@@ -43,6 +46,7 @@ struct cat {
 	const char *ring;
 	char **paths;
 	int path_count;
+	enum task task;
 	enum output output;
 	bool follow;
 	uint64_t last; /* UINT64_MAX: all */
@@ -62,7 +66,15 @@ struct cat {
 
 static volatile sig_atomic_t stop_wanted;
 
-enum { KEY_SINCE = 256, KEY_UNTIL, KEY_PAGE, KEY_SOURCE, KEY_LEVEL };
+enum {
+	KEY_SINCE = 256,
+	KEY_UNTIL,
+	KEY_PAGE,
+	KEY_SOURCE,
+	KEY_LEVEL,
+	KEY_VERIFY,
+	KEY_SALVAGE,
+};
 
 static const struct argp_option cat_options[] = {
 	{ "ring", 'r', "RING", 0, "print what this ring holds now; nothing is consumed", 0 },
@@ -75,6 +87,10 @@ static const struct argp_option cat_options[] = {
 	{ "source", KEY_SOURCE, "NAME|PID", 0, "only of this source (may be repeated)", 0 },
 	{ "level", KEY_LEVEL, "LEVEL", 0, "records of LEVEL or more urgent: 0 .. 7, or their names",
 	  0 },
+	{ "verify", KEY_VERIFY, NULL, 0,
+	  "print no records: say whether every byte is as it should be", 0 },
+	{ "salvage", KEY_SALVAGE, NULL, 0,
+	  "also what lies behind damage, in files that are not recovered, and beside them", 0 },
 	{ 0 },
 };
 
@@ -139,6 +155,12 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case KEY_LEVEL:
 		cat->level = cli_level("--level", argument);
 		return 0;
+	case KEY_VERIFY:
+		cat->task = TASK_VERIFY;
+		return 0;
+	case KEY_SALVAGE:
+		cat->task = TASK_SALVAGE;
+		return 0;
 	case ARGP_KEY_ARGS:
 		cat->paths = state->argv + state->next;
 		cat->path_count = state->argc - state->next;
@@ -151,7 +173,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 static const struct argp cat_argp = {
 	.options = cat_options,
 	.parser = parse_option,
-	.args_doc = "DIR|FILE|-...\n-r RING",
+	.args_doc = "DIR|FILE|-...\n-r RING\n--verify|--salvage DIR|FILE...",
 	.doc = "Print the records of shmlog logs, in the order of time.\v"
 	       "A path is a log directory, one of its volumes, or a file; - is standard input: "
 	       "sealed files, one after the other. TIME is 2026-11-20T10:00:00Z, "
@@ -159,6 +181,11 @@ static const struct argp cat_argp = {
 	       "text is for people: control characters and what is not UTF-8 are printed as \\xHH, "
 	       "also into a pipe. raw is each record's bytes and a newline, nothing else. json is "
 	       "one object a line. pages is one line a page.\n\n"
+	       "--verify prints one line a log, and one on standard error for each thing that is "
+	       "wrong; records that are marked as lost are not. It ends with 0, with 1 if "
+	       "something "
+	       "could not be read, or with 3. --salvage may show records twice that a writer which "
+	       "was killed wrote again.\n\n"
 	       "Exit codes: 0; 3 something is damaged, missing, or not recovered yet (each is "
 	       "named on standard error); 64 usage; 65 not a log; 69 no such ring; 74 no such "
 	       "path, or input or output failed; 77 not permitted.",
@@ -532,6 +559,7 @@ static int open_reader(struct cat *cat, const char *path)
 	struct shmlog_reader_options options = SHMLOG_READER_OPTIONS_INIT;
 
 	options.follow = cat->follow;
+	options.salvage = cat->task == TASK_SALVAGE;
 	options.unmerged = cat->has_page_no;
 	options.since_ns = cat->since_ns;
 	options.until_ns = cat->until_ns;
@@ -560,8 +588,73 @@ static void print_source(struct cat *cat, const char *path)
 	shmlog_reader_close(&cat->reader);
 }
 
+/* ---- --verify ---- */
+
+static void print_finding(void *context, const char *finding)
+{
+	(void)context;
+	cli_complain("%s", finding);
+}
+
+static void format_verdict(struct text *out, const char *path, const struct shmlog_verdict *verdict)
+{
+	const char *separator = " (";
+	uint64_t lost = 0;
+
+	for (int i = 0; i < SHMLOG_LOSS_REASONS; i++)
+		lost += verdict->lost[i];
+	text_add_shown(out, path, strlen(path));
+	text_add_format(out, ": %s: %llu files, %llu pages, %llu records, %llu marked lost",
+			verdict->findings == 0 ? "sound" : "not sound",
+			(unsigned long long)verdict->files, (unsigned long long)verdict->pages,
+			(unsigned long long)verdict->records, (unsigned long long)lost);
+	for (int i = 0; i < SHMLOG_LOSS_REASONS; i++) {
+		if (verdict->lost[i] == 0)
+			continue;
+		text_add_format(out, "%s%s %llu", separator, shmlog_loss_name(i),
+				(unsigned long long)verdict->lost[i]);
+		separator = ", ";
+	}
+	text_add_format(out, "%s, %llu pages missing, %llu bytes bad\n", lost > 0 ? ")" : "",
+			(unsigned long long)verdict->missing_pages,
+			(unsigned long long)verdict->bad_bytes);
+}
+
+static void verify_log(struct cat *cat, const char *path)
+{
+	struct shmlog_verdict verdict = { .size = sizeof(verdict) };
+	const int r = shmlog_verify(path, print_finding, NULL, &verdict);
+
+	if (r < 0) {
+		set_exit_code(cat, EXIT_NEGATIVE);
+		cli_complain("%s", shmlog_reason());
+		return;
+	}
+	if (verdict.unread > 0)
+		set_exit_code(cat, EXIT_NEGATIVE);
+	else if (verdict.findings > 0 && cat->exit_code == 0)
+		cat->exit_code = EXIT_DAMAGED;
+	format_verdict(&cat->out, path, &verdict);
+	end_piece(cat);
+}
+
+static void check_task(const struct cat *cat)
+{
+	const char *option = cat->task == TASK_VERIFY ? "--verify" : "--salvage";
+
+	if (cat->task == TASK_PRINT)
+		return;
+	if (cat->ring != NULL || cat->follow || cat->has_page_no)
+		cli_usage_error("%s: not with --ring, --follow, or --page", option);
+	for (int i = 0; i < cat->path_count; i++)
+		if (strcmp(cat->paths[i], "-") == 0)
+			cli_usage_error("%s: give directories or files, not standard input",
+					option);
+}
+
 static void check_usage(const struct cat *cat)
 {
+	check_task(cat);
 	if ((cat->ring == NULL) == (cat->path_count == 0))
 		cli_usage_error("give log directories or files, or one ring with -r");
 	if (cat->follow && (cat->ring != NULL || cat->path_count > 1))
@@ -604,7 +697,10 @@ int main(int argc, char **argv)
 	if (cat.ring != NULL)
 		print_source(&cat, cat.ring);
 	for (int i = 0; i < cat.path_count && !cat.closed; i++)
-		print_source(&cat, cat.paths[i]);
+		if (cat.task == TASK_VERIFY)
+			verify_log(&cat, cat.paths[i]);
+		else
+			print_source(&cat, cat.paths[i]);
 	end_tail(&cat);
 	write_out(&cat);
 	text_free(&cat.out);

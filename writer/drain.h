@@ -74,6 +74,14 @@ struct drain_lane {
 	bool is_unwritten_noted; /* a page will follow, so a file will begin                 */
 };
 
+/* What a page says of everything up to and with it. */
+struct drain_account {
+	uint64_t seen;
+	uint64_t total_records;
+	uint64_t total_lost;
+	uint64_t total_abandoned;
+};
+
 struct drain {
 	const struct sys *sys;
 	struct segment segment; /* its descriptor holds the writer's lock byte               */
@@ -98,6 +106,7 @@ struct drain {
 	uint64_t lost_on_disk; /* by the last page restored                                  */
 	uint64_t seen_on_disk;
 	uint64_t total_abandoned;
+	struct drain_account kept; /* as of the last page released                           */
 };
 
 /**
@@ -151,6 +160,9 @@ void drain_file_page_done(struct drain *drain);
 
 /* The stamp of a page that is closed now. page_no and salt are the caller's. */
 void drain_stamp(const struct drain *drain, struct page_stamp *ret);
+
+/* The same for a page that goes before what was taken and is not released yet: FILE, SEAL. */
+void drain_stamp_kept(const struct drain *drain, struct page_stamp *ret);
 
 /* ---- moving on ---- */
 

@@ -134,3 +134,12 @@ void drain_stamp(const struct drain *drain, struct page_stamp *ret)
 	ret->total_lost = drain->total_lost;
 	ret->total_abandoned = drain->total_abandoned;
 }
+
+void drain_stamp_kept(const struct drain *drain, struct page_stamp *ret)
+{
+	drain_stamp(drain, ret);
+	ret->seen = drain->kept.seen;
+	ret->total_records = drain->kept.total_records;
+	ret->total_lost = drain->kept.total_lost;
+	ret->total_abandoned = drain->kept.total_abandoned;
+}

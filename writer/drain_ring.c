@@ -227,11 +227,20 @@ static void release_slot(struct drain *drain, const struct marked_entry *entry)
 	export_slot(drain, slot);
 }
 
+static void keep_account(struct drain *drain, const struct page_header *header)
+{
+	drain->kept = (struct drain_account){ .seen = header->seen,
+					      .total_records = header->total_records,
+					      .total_lost = header->total_lost,
+					      .total_abandoned = header->total_abandoned };
+}
+
 void drain_release(struct drain *drain, const void *page)
 {
 	struct page_cursor cursor = { 0 };
 	const struct entry_header *entry;
 
+	keep_account(drain, page);
 	keep_sources(drain, page);
 	while (page_next_entry(page, &cursor, &entry) > 0) {
 		if (entry->type == ENTRY_CURSOR)
@@ -489,6 +498,10 @@ void drain_restore_end(struct drain *drain, bool log_continues)
 		restore_unsynced(drain, &drain->lanes[i]);
 		count_unwritten(drain, &drain->lanes[i]);
 	}
+	drain->kept = (struct drain_account){ .seen = drain->seen,
+					      .total_records = drain->total_records,
+					      .total_lost = drain->total_lost,
+					      .total_abandoned = drain->total_abandoned };
 	POINT(ring_restored);
 	drain_wake_all(drain);
 }

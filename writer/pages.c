@@ -213,7 +213,7 @@ void pages_seal(struct pages *pages)
 	assert(count_under_way(pages) == 0 && !pages->is_in_sync);
 	drain_snapshot(pages->file_ring, sealing(pages, pages->file));
 	job.size = pages->file->size;
-	drain_stamp(pages->file_ring, &job.stamp);
+	drain_stamp_kept(pages->file_ring, &job.stamp);
 	job.stamp.segment_id = pages->file->segment_id;
 	job.stamp.page_no = pages->page_next;
 	pages->previous_file_no = pages->file->place.file_no;
@@ -285,7 +285,7 @@ static void place_file_page(struct pages *pages)
 	page_begin(&slot->builder, io_buffer(pages->io, slot_index(pages, slot)), PAGE_FILE);
 	page_append_info(&slot->builder, &info, sizeof(info));
 	drain_fill_file_page(pages->file_ring, &slot->builder);
-	drain_stamp(pages->file_ring, &slot->stamp);
+	drain_stamp_kept(pages->file_ring, &slot->stamp);
 	slot->drain = pages->file_ring;
 	slot->is_file_page = true;
 	memmove(pages->order + 1, pages->order, pages->order_count * sizeof(*pages->order));

@@ -167,6 +167,8 @@ sound() {
 	shmlog-cat -o pages "$1" >"$WORK/pages" 2>"$WORK/pages.err" ||
 		fail "exit code $? for a sound log: $(cat "$WORK/pages.err")"
 	[[ ! -s $WORK/pages.err ]] || fail "complaints about a sound log: $(cat "$WORK/pages.err")"
+	shmlog-cat --verify "$1" >"$WORK/verdict" 2>"$WORK/verdict.err" ||
+		fail "verify ends with $?: $(cat "$WORK/verdict.err")"
 }
 
 # lost DIR: records that the gap marks name.

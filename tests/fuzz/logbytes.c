@@ -21,9 +21,17 @@ static uint8_t *page_at_end(struct log_bytes *log)
 	return log->bytes + log->size;
 }
 
-static void add_page(struct log_bytes *log, uint32_t length, bool counts)
+static void add_page(struct log_bytes *log, const struct page_builder *page, uint32_t length,
+		     bool counts)
 {
 	must(log->pages < LOG_PAGES_MAX, "fuzz: too many pages");
+	log->index[log->pages] =
+		(struct index_entry){ .first_ticks = page->first_ticks,
+				      .last_ticks = page->last_ticks,
+				      .page_no = log->page_next,
+				      .offset_pages = (uint32_t)(log->size / PAGE_ALIGN),
+				      .records = (uint16_t)page->data_records,
+				      .sources = (uint16_t)page->source_records };
 	log->offset[log->pages] = log->size;
 	log->length[log->pages++] = length;
 	log->size += length;
@@ -38,7 +46,9 @@ static struct page_stamp stamp_of(const struct log_bytes *log, uint64_t seen)
 				    .seen = seen,
 				    .sample_ticks = 1000,
 				    .sample_realtime_ns = INT64_C(1700000000) * NS,
-				    .ticks_per_s = NS };
+				    .ticks_per_s = NS,
+				    .total_records = log->total_records,
+				    .total_lost = log->total_lost };
 }
 
 static void add_source(struct page_builder *builder, uint16_t number)
@@ -51,7 +61,8 @@ static void add_source(struct page_builder *builder, uint16_t number)
 	page_append(builder, &header, &about);
 }
 
-static void add_record(struct bytes *input, struct page_builder *builder)
+/* The losses that it names. */
+static uint64_t add_record(struct bytes *input, struct page_builder *builder)
 {
 	static const uint8_t kinds[] = { RECORD_DATA, RECORD_DATA, RECORD_GAP, RECORD_NOTE, 0x90 };
 	static uint8_t payload[8192];
@@ -66,6 +77,9 @@ static void add_record(struct bytes *input, struct page_builder *builder)
 		header.length = sizeof(struct gap_payload);
 	memset(payload, (int)header.ticks, header.length);
 	page_append(builder, &header, payload);
+	return header.kind == RECORD_GAP
+		       ? LOSS_REASONS * (header.ticks & 0xff) * UINT64_C(0x0101010101010101)
+		       : 0;
 }
 
 static void add_cursor(struct page_builder *builder, uint64_t position)
@@ -92,55 +106,43 @@ static void add_file_page(struct bytes *input, struct log_bytes *log, uint64_t f
 	page_append_info(&builder, &info, sizeof(info));
 	for (uint16_t i = (uint16_t)(take(input, 1) % 4); i > 0; i--)
 		add_source(&builder, i);
-	add_page(log, page_finish(&builder, &stamp), true);
+	add_page(log, &builder, page_finish(&builder, &stamp), true);
 }
 
 static void add_data_page(struct bytes *input, struct log_bytes *log)
 {
 	const uint8_t records = (uint8_t)take(input, 1) % 9;
-	const struct page_stamp stamp = stamp_of(log, take(input, 1));
+	const uint64_t seen = take(input, 1);
 	struct page_builder builder;
+	struct page_stamp stamp;
 
 	page_begin(&builder, page_at_end(log), PAGE_DATA);
 	page_reserve(&builder, sizeof(struct cursor_entry));
 	for (uint8_t i = 0; i < records; i++)
-		add_record(input, &builder);
+		log->total_lost += add_record(input, &builder);
+	log->total_records += builder.data_records;
 	add_cursor(&builder, log->page_next);
-	add_page(log, page_finish(&builder, &stamp), true);
-}
-
-static uint16_t count_kind(const void *page, enum record_kind kind)
-{
-	struct page_cursor cursor = { 0 };
-	struct record_header header;
-	const void *payload;
-	uint16_t count = 0;
-
-	while (page_next_record(page, &cursor, &header, &payload) > 0)
-		count = (uint16_t)(count + (header.kind == kind));
-	return count;
+	stamp = stamp_of(log, seen);
+	add_page(log, &builder, page_finish(&builder, &stamp), true);
 }
 
 static void add_seal(struct log_bytes *log)
 {
-	struct index_entry index[LOG_PAGES_MAX];
+	const struct page_builder none = { 0 };
 	const struct page_stamp stamp = stamp_of(log, 0);
 	struct seal_info info = { .pages = log->pages };
 
 	for (uint32_t i = 0; i < log->pages; i++) {
-		const struct page_header *header = (const void *)(log->bytes + log->offset[i]);
+		const struct index_entry *page = &log->index[i];
 
-		index[i] = (struct index_entry){ .first_ticks = header->first_ticks,
-						 .last_ticks = header->last_ticks,
-						 .page_no = header->page_no,
-						 .offset_pages =
-							 (uint32_t)(log->offset[i] / PAGE_ALIGN),
-						 .records = count_kind(header, RECORD_DATA),
-						 .sources = count_kind(header, RECORD_SOURCE) };
-		info.last_ticks = max_u64(info.last_ticks, header->last_ticks);
-		info.data_records += index[i].records;
+		if (page->records > 0 &&
+		    (info.data_records == 0 || page->first_ticks < info.first_ticks))
+			info.first_ticks = page->first_ticks;
+		info.last_ticks = max_u64(info.last_ticks, page->last_ticks);
+		info.data_records += page->records;
 	}
-	add_page(log, page_build_seal(page_at_end(log), &info, index, log->size, &stamp), false);
+	add_page(log, &none,
+		 page_build_seal(page_at_end(log), &info, log->index, log->size, &stamp), false);
 	log->sealed = true;
 }
 

@@ -19,6 +19,9 @@ struct log_bytes {
 	uint32_t pages;
 	size_t offset[LOG_PAGES_MAX];
 	uint32_t length[LOG_PAGES_MAX];
+	struct index_entry index[LOG_PAGES_MAX];
+	uint64_t total_records;
+	uint64_t total_lost;
 	bool sealed;
 	bool spoiled;
 };

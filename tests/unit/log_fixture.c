@@ -27,6 +27,7 @@
 
 void fixture_begin(struct fixture *fixture)
 {
+	*fixture = (struct fixture){ 0 };
 	(void)snprintf(fixture->dir, sizeof(fixture->dir), "/tmp/shmlog-unit-XXXXXX");
 	MUST(mkdtemp(fixture->dir) != NULL);
 }
@@ -65,7 +66,9 @@ static struct page_stamp stamp_of(const struct fixture_file *file, uint64_t seen
 				    .sample_realtime_ns = FIXTURE_EPOCH_NS +
 							  (int64_t)file->sample_ticks +
 							  file->clock_ns,
-				    .ticks_per_s = file->ticks_per_s };
+				    .ticks_per_s = file->ticks_per_s,
+				    .total_records = file->fixture->total_records,
+				    .total_lost = file->fixture->total_lost };
 }
 
 static void index_page(struct fixture_file *file)
@@ -90,9 +93,14 @@ static void index_page(struct fixture_file *file)
 
 static void end_page(struct fixture_file *file, uint64_t seen, bool lost)
 {
-	const struct page_stamp stamp = stamp_of(file, seen);
-	const uint32_t length = page_finish(&file->builder, &stamp);
+	const struct page_header *header = (const void *)file->buffer;
+	struct page_stamp stamp;
+	uint32_t length;
 
+	file->fixture->total_records += file->builder.data_records;
+	stamp = stamp_of(file, seen);
+	length = page_finish(&file->builder, &stamp);
+	file->fixture->previous_checksum = header->checksum;
 	if (!lost) {
 		write_at(file, length);
 		index_page(file);
@@ -127,8 +135,13 @@ void fixture_file_begin_as(struct fixture *fixture, struct fixture_file *file, u
 				  .salt = 1000 + file_no,
 				  .log_id = FIXTURE_LOG,
 				  .file_no = file_no,
-				  .volume_no = 1 };
+				  .volume_no = 1,
+				  .previous_file_no = fixture->previous_file_no,
+				  .previous_checksum = fixture->previous_checksum };
 	char name[16];
+
+	file->fixture = fixture;
+	fixture->previous_file_no = file_no;
 
 	(void)snprintf(file->path, sizeof(file->path), "%s/0000000001", fixture->dir);
 	(void)mkdir(file->path, 0700);
@@ -157,6 +170,15 @@ void fixture_file_end(struct fixture_file *file)
 	file->fd = -1;
 }
 
+static void count_losses(struct fixture *fixture, const void *payload, uint32_t length)
+{
+	struct gap_payload gap = { 0 };
+
+	memcpy(&gap, payload, (size_t)min_u64(length, sizeof(gap)));
+	for (size_t i = 0; i < COUNT_OF(gap.lost); i++)
+		fixture->total_lost += gap.lost[i];
+}
+
 void fixture_record(struct fixture_file *file, uint8_t kind, uint16_t source, uint64_t ticks,
 		    const void *payload, uint32_t length)
 {
@@ -165,6 +187,8 @@ void fixture_record(struct fixture_file *file, uint8_t kind, uint16_t source, ui
 	};
 
 	page_append(&file->builder, &header, payload);
+	if (kind == RECORD_GAP)
+		count_losses(file->fixture, payload, length);
 }
 
 void fixture_source(struct fixture_file *file, uint16_t source, uint32_t pid, const char *name)
@@ -185,7 +209,8 @@ void fixture_seal(struct fixture_file *file)
 	const struct seal_info info = { .pages = file->pages,
 					.data_records = file->data_records,
 					.first_ticks = file->first_ticks,
-					.last_ticks = file->last_ticks };
+					.last_ticks = file->last_ticks,
+					.missing = file->page_no - file->page_first - file->pages };
 	struct page_stamp stamp = stamp_of(file, 0);
 	char sealed[160];
 	uint32_t length;

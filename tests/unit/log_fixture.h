@@ -17,10 +17,15 @@ enum { FIXTURE_PAGES_MAX = 64, FIXTURE_SEGMENT = 77, FIXTURE_LOG = 99 };
 /* A directory under /tmp that is removed with everything in it. */
 struct fixture {
 	char dir[64];
+	uint64_t previous_file_no; /* files name what was made before them */
+	uint64_t previous_checksum;
+	uint64_t total_records;
+	uint64_t total_lost;
 };
 
 /* A file that is being written. */
 struct fixture_file {
+	struct fixture *fixture;
 	char path[160]; /* of the .open */
 	int fd;
 	uint64_t page_first;

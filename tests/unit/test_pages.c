@@ -649,6 +649,25 @@ Test(roll, the_next_file_page_waits_for_all_pages_before, .init = set_up, .fini 
 	complete_all();
 }
 
+Test(roll, a_file_page_counts_nothing_of_what_comes_behind_it, .init = set_up, .fini = tear_down)
+{
+	close_page("a");
+	complete_all();
+	const uint64_t seen = pages.ring->seen;
+	pages_roll(&pages);
+	drain_begin_pass(&ring.drain);
+	close_page("b");
+	drain_begin_pass(&ring.drain);
+	close_page("c");
+	pump();
+	const struct page_header *header = page_of(find_write(3));
+	cr_assert(is_kind(find_write(3), PAGE_FILE));
+	cr_assert(header->total_records == 1, "%lu", (unsigned long)header->total_records);
+	cr_assert(header->seen <= seen, "b and c are still to come");
+	complete_all();
+	cr_assert(pages.ring->kept.total_records == 3);
+}
+
 Test(roll, ends_the_file_behind_what_is_under_way, .init = set_up, .fini = tear_down)
 {
 	close_page("a");

@@ -20,9 +20,9 @@
 #include "program.h"
 
 enum {
-	HITS_MAX = 2, /* of each point and configuration       */
+	HITS_MAX = 2, /* of each point and configuration */
 	HITS_FULL = 10,
-	CALLS_MAX = 24, /* of each configuration; FULL: all      */
+	CALLS_MAX = 24, /* boundaries; FULL: all         */
 	HOLDS_MAX = 16,
 	HANDS_MAX = 80,
 	CP_MS = 20000,
@@ -58,16 +58,16 @@ static const struct trial_config by_hand = {
 	"by-hand", { "--io", "pwrite", "--sync", "2ms", VOLUMES, "--no-compress" }, PLAN(4)
 };
 
-/* Others are met by crash_writer.c's scenarios. */
+/* Others are met by crash_writer.c's scenarios, and one more by kill_after_half(). */
 static const struct {
 	const char *name;
 	bool is_childs;
 } of_upkeep[] = {
-	{ "archiver_started", false },   { "file_deleted", false },
-	{ "volume_deleted", false },     { "half_archive_removed", true },
-	{ "archive_written", true },     { "archive_synced", true },
-	{ "archive_compared", true },    { "archive_renamed", true },
-	{ "archive_name_synced", true }, { "original_removed", true },
+	{ "archiver_started", false }, { "file_deleted", false },
+	{ "volume_deleted", false },   { "archive_written", true },
+	{ "archive_synced", true },    { "archive_compared", true },
+	{ "archive_renamed", true },   { "archive_name_synced", true },
+	{ "original_removed", true },
 };
 
 static const struct kill_rule never = { KILL_NEVER, 0, 0 };
@@ -93,7 +93,7 @@ static void end_trial(struct trial *trial)
 	(void)trial_forget(trial);
 }
 
-/* Something is left to recover, to compress and perhaps to delete; then the kill. */
+/* A writer that compresses, and perhaps deletes, until it is killed or some archives are made. */
 static void kill_once(struct upkeep *upkeep, const struct trial_config *config,
 		      const struct kill_rule *rule, struct traced_run *ret)
 {

@@ -365,7 +365,7 @@ static void recover(const struct recording *recording, const char *ring, uint32_
 
 	(void)truncate(recording->errors, 0);
 	configure(recording, ring, true, &config);
-	config.compress = false;
+	config.compress = false; /* of the disk as it was, no more and no less */
 	config.max_files = 0;
 	if (is_traced)
 		status = program_wait(

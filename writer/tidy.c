@@ -27,6 +27,7 @@ void tidy_begin(struct tidy *tidy, struct pages *pages, int dir_lock, uint64_t k
 		.config = pages->config,
 		.pages = pages,
 		.keep_from = keep_from,
+		.archived_before = 1, /* the first volume: before it there is none */
 		.retain = { .sys = pages->sys, .dir = roll->dir, .path = roll->path, .say = say },
 		.archiver = { .log = { pages->sys, roll->dir, roll->path },
 			      .lock = dir_lock,

@@ -29,17 +29,25 @@ enum {
 static const struct trial_config configs[] = {
 	{ "written",
 	  { "--io", "uring", "--sync", "none", "--max-file", "8M" },
-	  { .lanes = 3, .lane_size = 1024 * 1024, .threads = 3, .batches = 2, .batch = 3600 } },
+	  .plan = { .lanes = 3,
+		    .lane_size = 1024 * 1024,
+		    .threads = 3,
+		    .batches = 2,
+		    .batch = 3600 } },
 	{ "durable",
 	  { "--io", "uring", "--release", "durable", "--sync", "page", "--max-file", "8M" },
-	  { .lanes = 3, .lane_size = 1024 * 1024, .threads = 3, .batches = 2, .batch = 3600 } },
+	  .plan = { .lanes = 3,
+		    .lane_size = 1024 * 1024,
+		    .threads = 3,
+		    .batches = 2,
+		    .batch = 3600 } },
 };
 
 /* Files that hold three large pages. */
 static const struct trial_config small_files = {
 	"rolling",
 	{ "--io", "uring", "--sync", "none", "--max-file", "1M" },
-	{ .lanes = 3, .lane_size = 1024 * 1024, .threads = 3, .batches = 2, .batch = 3600 }
+	.plan = { .lanes = 3, .lane_size = 1024 * 1024, .threads = 3, .batches = 2, .batch = 3600 }
 };
 
 enum { ROLL_PAGES = 6 }; /* a file's pages, the next one's FILE page, and one behind it */

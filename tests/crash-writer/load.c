@@ -26,6 +26,7 @@ struct load_words {
 	uint32_t finished;     /* all are published                           */
 	int32_t writer;        /* who gets signals; 0: nobody now             */
 	uint32_t may_end;
+	uint32_t is_held; /* the writer is not ended yet              */
 	uint32_t has_failed;
 };
 
@@ -79,6 +80,15 @@ static void wait_for_writer(const struct thread *thread)
 		complain(thread, "sync", r);
 }
 
+/* Until all have done as many batches: nobody's end lies far before the log's. */
+static void wait_for_others(const struct thread *thread, unsigned batches)
+{
+	const uint32_t *done = &thread->words->batches_done;
+
+	while (__atomic_load_n(done, __ATOMIC_ACQUIRE) < batches * thread->plan->threads)
+		nap();
+}
+
 static void *publish(void *argument)
 {
 	const struct thread *thread = argument;
@@ -95,6 +105,8 @@ static void *publish(void *argument)
 		__atomic_add_fetch(&thread->words->batches_done, 1, __ATOMIC_ACQ_REL);
 		if (plan->is_stepwise)
 			wait_for_writer(thread);
+		if (plan->is_in_step)
+			wait_for_others(thread, batch + 1);
 	}
 	return NULL;
 }
@@ -124,9 +136,11 @@ static void end_writers(const struct load_words *words, struct shmlog *log)
 	while (!__atomic_load_n(&words->may_end, __ATOMIC_ACQUIRE)) {
 		const pid_t writer = __atomic_load_n(&words->writer, __ATOMIC_ACQUIRE);
 
-		if (writer && writer != told)
-			signal_writer(words, log, SIGTERM);
-		told = writer;
+		if (!__atomic_load_n(&words->is_held, __ATOMIC_ACQUIRE)) {
+			if (writer && writer != told)
+				signal_writer(words, log, SIGTERM);
+			told = writer;
+		}
 		nap();
 	}
 }
@@ -185,6 +199,11 @@ void load_start(struct load *load, const struct load_plan *plan, struct journal 
 void load_tell_writer(struct load *load, pid_t writer)
 {
 	__atomic_store_n(&load->words->writer, writer, __ATOMIC_RELEASE);
+}
+
+void load_hold(struct load *load, bool is_held)
+{
+	__atomic_store_n(&load->words->is_held, is_held, __ATOMIC_RELEASE);
 }
 
 bool load_has_finished(const struct load *load)

@@ -22,6 +22,7 @@ struct load_plan {
 	unsigned batches;
 	unsigned batch;    /* records; a batch of each thread must fit into its lane      */
 	bool is_stepwise;  /* each batch is written before the next                         */
+	bool is_in_step;   /* ... of anybody begins                                         */
 	bool rotates;      /* ... and the file ends behind it (SIGUSR1: flush, roll, sync)  */
 	bool ring_is_made; /* the writer makes the ring: nothing is there before it       */
 };
@@ -38,6 +39,9 @@ void load_start(struct load *load, const struct load_plan *plan, struct journal 
 
 /* This writer can be sent signals from now on; 0: it is gone. */
 void load_tell_writer(struct load *load, pid_t writer);
+
+/* While it is held it does not end its writer. */
+void load_hold(struct load *load, bool is_held);
 
 /* Is everything published? */
 bool load_has_finished(const struct load *load);

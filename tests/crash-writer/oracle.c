@@ -3,6 +3,7 @@
  */
 #include "oracle.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "logdir.h"
 #include "program.h"
 
 enum { WALK_FILES = 16 };
@@ -57,6 +59,97 @@ void oracle_compare(const struct journal *journal, const char *directory, const 
 	if (status != 0)
 		violated("shmlog-cat ended with %d", status);
 	expect_silence(scratch);
+}
+
+static void list(const char *directory, struct logdir_list *ret)
+{
+	const int dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0 || logdir_list(&sys_real, dir, ret) < 0)
+		broken("cannot list %s", directory);
+	close(dir);
+}
+
+static bool is_twin(const struct logdir_list *list, size_t i)
+{
+	return i > 0 && list->files[i].file_no == list->files[i - 1].file_no;
+}
+
+void oracle_forgive_deleted(struct journal *journal, const char *directory, unsigned kept)
+{
+	const char *const argv[] = { "shmlog-cat", "-o", "raw", directory, NULL };
+	struct logdir_list files;
+	uint64_t deleted;
+	unsigned count = 0;
+	pid_t pid;
+	FILE *records = program_read(argv, &pid);
+
+	deleted = journal_forgive_deleted(journal, records);
+	(void)program_close(records, pid); /* its status is looked at by oracle_compare() */
+	list(directory, &files);
+	for (size_t i = 0; i < files.count; i++)
+		count += !is_twin(&files, i);
+	logdir_list_free(&files);
+	if (deleted > 0 && count < kept)
+		violated("%llu records are deleted, and only %u files are left",
+			 (unsigned long long)deleted, count);
+}
+
+/* A kill between the last deletion in a volume and its own leaves it, until the next deletion. */
+static void expect_no_empty_volumes(const char *directory, uint64_t first)
+{
+	DIR *stream = opendir(directory);
+	struct dirent *entry;
+	unsigned count = 0;
+	uint64_t volume_no;
+
+	if (!stream)
+		broken("%s: %s", directory, strerror(errno));
+	while ((entry = readdir(stream)))
+		count += logdir_parse_volume(entry->d_name, &volume_no) && volume_no < first;
+	(void)closedir(stream);
+	if (count > 1)
+		violated("%u volumes are left without a file", count);
+}
+
+void oracle_is_tidy(const char *directory)
+{
+	struct logdir_list files;
+
+	list(directory, &files);
+	if (files.count > 0)
+		expect_no_empty_volumes(directory, files.files[0].volume_no);
+	for (size_t i = 0; i < files.count; i++) {
+		const struct logdir_file *file = &files.files[i];
+
+		if (is_twin(&files, i))
+			violated("file %llu has two names", (unsigned long long)file->file_no);
+		if (file->state == LOGFILE_SEALED && file->volume_no < files.volume_last)
+			violated("file %llu is not compressed", (unsigned long long)file->file_no);
+	}
+	for (size_t i = 0; i < files.side_count; i++)
+		if (files.sides[i].state == LOGFILE_ARCHIVE_TMP)
+			violated("half an archive of file %llu is left",
+				 (unsigned long long)files.sides[i].file_no);
+	logdir_list_free(&files);
+}
+
+void oracle_numbers_rise(const char *directory)
+{
+	const char *const argv[] = { "shmlog-cat", "-o", "pages", directory, NULL };
+	unsigned long long number, next = 0;
+	char kind[8], line[400];
+	pid_t pid;
+	FILE *pages = program_read(argv, &pid);
+
+	while (fgets(line, sizeof(line), pages)) {
+		if (sscanf(line, "%llu %7s", &number, kind) != 2)
+			broken("not a page: %s", line);
+		if (next != 0 && number != next)
+			violated("page %llu stands where page %llu should", number, next);
+		next = number + (strcmp(kind, "SEAL") != 0);
+	}
+	(void)program_close(pages, pid); /* its status was looked at by oracle_compare() */
 }
 
 uint64_t oracle_lost(const char *directory)

@@ -1,7 +1,7 @@
 /*
  * oracle.h - what must be true of a log and its ring when all is over, whoever was killed.
  *
- * All is asked of shmlog-cat, as a user would, and compared with the producers' journal.
+ * All but names is asked of shmlog-cat, as a user would, and compared with the producers' journal.
  */
 #ifndef SHMLOG_TESTS_CRASH_WRITER_ORACLE_H
 #define SHMLOG_TESTS_CRASH_WRITER_ORACLE_H
@@ -14,6 +14,17 @@
  * so. Each breach: violated(). @scratch: a path for a file that may be overwritten. */
 void oracle_compare(const struct journal *journal, const char *directory, const char *scratch,
 		    struct journal_totals *ret);
+
+/* The oldest files may be deleted: what they held is not looked for. violated() if something is,
+ * and fewer than @kept files are left. */
+void oracle_forgive_deleted(struct journal *journal, const char *directory, unsigned kept);
+
+/* No file has two names, no archive is half done, no file of a full volume is left uncompressed, no
+ * row of empty volumes before the first. */
+void oracle_is_tidy(const char *directory);
+
+/* FILE and DATA pages are numbered through the log without a hole, wherever it begins. */
+void oracle_numbers_rise(const char *directory);
 
 /* Records that the log's marks name as lost. */
 uint64_t oracle_lost(const char *directory);

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-enum { POINTS_MAX = 64, POINT_SITES_MAX = 128, POINT_NAME_SIZE = 40 };
+enum { POINTS_MAX = 96, POINT_SITES_MAX = 192, POINT_NAME_SIZE = 40 };
 
 struct point_site {
 	uint64_t address; /* as linked: add the difference of where the program lies */

@@ -2,7 +2,8 @@
  * tracer.c - run the writer under ptrace and kill it at an exact place. See tracer.h.
  *
  * The program is the leader of a process group of its own: waiting for that group sees its threads
- * and none of the suite's other children.
+ * and its child, and none of the suite's other children. Until it executes, the child has the
+ * writer's memory, traps and all, but comes by none of them.
  */
 #include "tracer.h"
 
@@ -26,14 +27,21 @@
 
 enum { DEADLINE_S = 30, TRAP = 0xcc };
 
+struct traced {
+	pid_t pid;          /* 0: there is none                       */
+	uint64_t bias;      /* where it lies - where it was linked to */
+	uint8_t first_byte; /* of the program's entry, under the trap */
+	bool has_entered;
+};
+
 struct tracing {
 	const struct tracer *tracer;
 	const struct points *points;
 	struct traced_run *run;
-	pid_t pid;
-	uint64_t bias;      /* where it lies - where it was linked to */
-	uint8_t first_byte; /* of the program's entry, under the trap */
-	bool has_entered;
+	struct traced writer;
+	struct traced child; /* the last one                          */
+	bool is_held;        /* the child                             */
+	uint64_t hold_end;   /* hits of hold.until that let it go on  */
 	bool is_dying;
 	time_t deadline;
 };
@@ -139,63 +147,118 @@ static uint8_t poke_byte(pid_t pid, uint64_t address, uint8_t byte)
 	return (uint8_t)(word >> shift);
 }
 
-static void set_traps(struct tracing *tracing)
+/* It has just executed the program. */
+static void set_traps(struct traced *traced, pid_t pid, const struct points *points)
 {
-	const struct points *points = tracing->points;
-	const uint64_t entry = entry_address(tracing->pid);
+	const uint64_t entry = entry_address(pid);
 
-	tracing->bias = entry - points->entry;
-	tracing->first_byte = poke_byte(tracing->pid, entry, TRAP);
+	*traced = (struct traced){ .pid = pid, .bias = entry - points->entry };
+	traced->first_byte = poke_byte(pid, entry, TRAP);
 	for (unsigned i = 0; i < points->sites_count; i++)
-		(void)poke_byte(tracing->pid, points->sites[i].address + tracing->bias, TRAP);
+		(void)poke_byte(pid, points->sites[i].address + traced->bias, TRAP);
 }
 
 static void start(struct tracing *tracing, const char *const argv[])
 {
-	const long options = PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD |
-			     PTRACE_O_EXITKILL;
+	const long options = PTRACE_O_TRACECLONE | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC |
+			     PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
+	const pid_t pid = fork();
 
-	tracing->pid = fork();
-	if (tracing->pid < 0)
+	if (pid < 0)
 		broken("fork: %s", strerror(errno));
-	if (tracing->pid == 0)
+	if (pid == 0)
 		be_program(tracing->tracer, argv);
-	expect_stop(tracing->pid, SIGSTOP);
-	if (ptrace(PTRACE_SETOPTIONS, tracing->pid, 0, options) < 0)
+	expect_stop(pid, SIGSTOP);
+	if (ptrace(PTRACE_SETOPTIONS, pid, 0, options) < 0)
 		broken("ptrace: %s", strerror(errno));
-	(void)ptrace(PTRACE_CONT, tracing->pid, 0, 0);
-	expect_stop(tracing->pid, SIGTRAP | PTRACE_EVENT_EXEC << 8);
-	set_traps(tracing);
-	(void)ptrace(PTRACE_CONT, tracing->pid, 0, 0);
+	(void)ptrace(PTRACE_CONT, pid, 0, 0);
+	expect_stop(pid, SIGTRAP | PTRACE_EVENT_EXEC << 8);
+	set_traps(&tracing->writer, pid, tracing->points);
+	(void)ptrace(PTRACE_CONT, pid, 0, 0);
 }
 
 /* ---- stops ---- */
 
-__attribute__((format(printf, 2, 3))) static void die(struct tracing *tracing, const char *format,
-						      ...)
+static bool is_child(const struct tracing *tracing, pid_t thread)
 {
+	return tracing->child.pid != 0 && thread == tracing->child.pid;
+}
+
+static bool kills_child(const struct kill_rule *rule)
+{
+	return rule->at == KILL_CHILD_AT_POINT || rule->at == KILL_CHILD_AT_CALL;
+}
+
+static bool is_about_point(const struct kill_rule *rule)
+{
+	return rule->at == KILL_AT_POINT || rule->at == KILL_CHILD_AT_POINT;
+}
+
+static bool is_about_child_call(const struct kill_rule *rule)
+{
+	return rule->at == KILL_AT_CHILD_CALL || rule->at == KILL_CHILD_AT_CALL;
+}
+
+static void end_writer(struct tracing *tracing)
+{
+	tracing->is_dying = true;
+	(void)kill(tracing->writer.pid, SIGKILL);
+}
+
+__attribute__((format(printf, 2, 3))) static void strike(struct tracing *tracing,
+							 const char *format, ...)
+{
+	const struct tracer *tracer = tracing->tracer;
 	struct traced_run *run = tracing->run;
 	va_list arguments;
 
-	if (tracing->is_dying)
+	if (tracing->is_dying || run->was_killed)
 		return;
 	va_start(arguments, format);
 	(void)vsnprintf(run->where, sizeof(run->where), format, arguments);
 	va_end(arguments);
-	tracing->is_dying = true;
-	(void)kill(tracing->pid, SIGKILL);
+	run->was_killed = true;
+	if (!kills_child(&tracer->rule)) {
+		end_writer(tracing);
+		return;
+	}
+	(void)kill(tracing->child.pid, SIGKILL);
+	if (tracer->on_point)
+		tracer->on_point(tracer->argument, tracing->writer.pid, TRACER_CHILD_KILLED);
 }
 
-static void count_call(struct tracing *tracing)
+static void count_call(struct tracing *tracing, pid_t thread)
 {
 	const struct kill_rule *rule = &tracing->tracer->rule;
+	const bool by_child = is_child(tracing, thread);
+	uint64_t *calls = by_child ? &tracing->run->child_calls : &tracing->run->calls;
 
-	if (++tracing->run->calls != rule->n || rule->at != KILL_AT_CALL)
-		return;
-	tracing->run->was_killed = true;
-	die(tracing, "boundary %llu", (unsigned long long)rule->n);
+	++*calls;
+	if (*calls == rule->n && (by_child ? is_about_child_call(rule) : rule->at == KILL_AT_CALL))
+		strike(tracing, "%sboundary %llu%s", by_child ? "the child's " : "",
+		       (unsigned long long)rule->n, kills_child(rule) ? ", the child alone" : "");
 }
 
+/* True: the child, which is at a boundary, is not to go on yet. */
+static bool is_to_wait(struct tracing *tracing, pid_t thread)
+{
+	const struct hold_rule *hold = &tracing->tracer->hold;
+
+	if (!is_child(tracing, thread) || hold->call != tracing->run->child_calls)
+		return false;
+	tracing->hold_end = tracing->run->hits[hold->until] + hold->n;
+	tracing->is_held = true;
+	return true;
+}
+
+static void let_go_on(struct tracing *tracing)
+{
+	if (tracing->is_held)
+		(void)ptrace(PTRACE_CONT, tracing->child.pid, 0, 0);
+	tracing->is_held = false;
+}
+
+/* A point is met. */
 static void hit(struct tracing *tracing, unsigned point)
 {
 	const struct tracer *tracer = tracing->tracer;
@@ -203,34 +266,50 @@ static void hit(struct tracing *tracing, unsigned point)
 	const uint64_t n = ++tracing->run->hits[point];
 
 	if (tracer->on_point && !tracing->is_dying)
-		tracer->on_point(tracer->argument, tracing->pid, name);
-	if (tracer->rule.at != KILL_AT_POINT || tracer->rule.point != (int)point ||
-	    n != tracer->rule.n)
-		return;
-	tracing->run->was_killed = true;
-	die(tracing, "%s, hit %llu", name, (unsigned long long)n);
+		tracer->on_point(tracer->argument, tracing->writer.pid, name);
+	if (tracer->hold.call && n == tracing->hold_end && (int)point == tracer->hold.until)
+		let_go_on(tracing);
+	if (is_about_point(&tracer->rule) && tracer->rule.point == (int)point &&
+	    n == tracer->rule.n)
+		strike(tracing, "%s, hit %llu%s", name, (unsigned long long)n,
+		       kills_child(&tracer->rule) ? ", the child alone" : "");
 }
 
 /* The nop under the trap needs not be run; the instruction at the program's entry does. True: it
  * was one of ours. */
 static bool take_trap(struct tracing *tracing, pid_t thread)
 {
+	struct traced *traced = is_child(tracing, thread) ? &tracing->child : &tracing->writer;
 	const uint64_t address = program_counter(thread) - 1;
 	const struct points *points = tracing->points;
 
-	if (address - tracing->bias == points->entry) {
-		(void)poke_byte(thread, address, tracing->first_byte);
+	if (address - traced->bias == points->entry) {
+		(void)poke_byte(thread, address, traced->first_byte);
 		set_program_counter(thread, address);
-		tracing->has_entered = true;
+		traced->has_entered = true;
 		return true;
 	}
 	for (unsigned i = 0; i < points->sites_count; i++) {
-		if (points->sites[i].address != address - tracing->bias)
+		if (points->sites[i].address != address - traced->bias)
 			continue;
 		hit(tracing, points->sites[i].point);
 		return true;
 	}
 	return false;
+}
+
+static void go_on(const struct tracing *tracing, pid_t thread, int signal)
+{
+	const struct tracer *tracer = tracing->tracer;
+	const bool by_child = is_child(tracing, thread);
+	const bool counts = tracer->count_calls ||
+			    (by_child ? tracer->hold.call > 0 || is_about_child_call(&tracer->rule)
+				      : tracer->rule.at == KILL_AT_CALL);
+	const bool by_call =
+		counts && (by_child ? tracing->child.has_entered : tracing->writer.has_entered);
+
+	/* It may be dead by now. */
+	(void)ptrace(by_call ? PTRACE_SYSCALL : PTRACE_CONT, thread, 0, signal);
 }
 
 /* The signal to go on with. */
@@ -239,22 +318,21 @@ static int take_stop(struct tracing *tracing, pid_t thread, int status)
 	const int signal = WSTOPSIG(status);
 
 	if (signal == (SIGTRAP | 0x80))
-		count_call(tracing);
-	else if (status >> 16 != 0 || signal == SIGSTOP)
-		return 0; /* a thread was begun, and begins */
-	else if (signal != SIGTRAP || !take_trap(tracing, thread))
+		count_call(tracing, thread);
+	else if (status >> 16 == PTRACE_EVENT_EXEC)
+		set_traps(&tracing->child, thread, tracing->points);
+	else if (status >> 16 == 0 && signal != SIGSTOP && /* that: a thread or child begins */
+		 (signal != SIGTRAP || !take_trap(tracing, thread)))
 		return signal;
 	return 0;
 }
 
-static void go_on(const struct tracing *tracing, pid_t thread, int signal)
+static void stopped(struct tracing *tracing, pid_t thread, int status)
 {
-	const struct tracer *tracer = tracing->tracer;
-	const bool by_call =
-		tracing->has_entered && (tracer->count_calls || tracer->rule.at == KILL_AT_CALL);
+	const int signal = take_stop(tracing, thread, status);
 
-	/* It may be dead by now. */
-	(void)ptrace(by_call ? PTRACE_SYSCALL : PTRACE_CONT, thread, 0, signal);
+	if (WSTOPSIG(status) != (SIGTRAP | 0x80) || !is_to_wait(tracing, thread))
+		go_on(tracing, thread, signal);
 }
 
 static void ring_alarm(int signal)
@@ -276,7 +354,8 @@ static void look_at_clock(struct tracing *tracing)
 	if (tracing->is_dying || time(NULL) < tracing->deadline)
 		return;
 	violated("the writer did not end within %d s", DEADLINE_S);
-	die(tracing, "stalled");
+	(void)snprintf(tracing->run->where, sizeof(tracing->run->where), "stalled");
+	end_writer(tracing);
 }
 
 static int status_of(int status)
@@ -295,16 +374,18 @@ void tracer_run(const struct tracer *tracer, const struct points *points, const 
 	tracing.deadline = time(NULL) + DEADLINE_S;
 	set_alarm(1);
 	for (;;) {
-		const pid_t thread = waitpid(-tracing.pid, &status, __WALL);
+		const pid_t thread = waitpid(-tracing.writer.pid, &status, __WALL);
 
 		if (thread < 0 && errno == ECHILD)
 			break;
 		if (thread < 0)
 			look_at_clock(&tracing);
 		else if (WIFSTOPPED(status))
-			go_on(&tracing, thread, take_stop(&tracing, thread, status));
-		else if (thread == tracing.pid)
+			stopped(&tracing, thread, status);
+		else if (thread == tracing.writer.pid) {
 			ret->status = status_of(status);
+			let_go_on(&tracing);
+		}
 	}
 	set_alarm(0);
 }

@@ -4,6 +4,7 @@
 #include "trial.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -16,7 +17,15 @@ enum { END_MS = 30000, ARGUMENTS_MAX = TRIAL_OPTIONS_MAX + 8 };
 
 struct trial_totals trial_totals;
 
-static void tell(struct trial *trial, const char *where)
+void trial_totals_print(const char *scenario, const char *config, const struct trial_totals *before)
+{
+	printf("crash-writer: %-8s %-18s %5llu kills, %5llu starts\n", scenario, config,
+	       (unsigned long long)(trial_totals.kills - before->kills),
+	       (unsigned long long)(trial_totals.starts - before->starts));
+	(void)fflush(stdout);
+}
+
+static void add_to_story(struct trial *trial, const char *where)
 {
 	const size_t length = strlen(trial->story);
 
@@ -64,12 +73,21 @@ static void on_point(void *argument, pid_t pid, const char *point)
 
 	if (strcmp(point, "ring_held") == 0)
 		load_tell_writer(&trial->load, pid);
+	trial->archives += strcmp(point, "original_removed") == 0;
+	if (trial->archives >= trial->archives_wanted || strcmp(point, TRACER_CHILD_KILLED) == 0)
+		load_hold(&trial->load, false);
+}
+
+static bool kills_writer(const struct kill_rule *rule)
+{
+	return rule->at != KILL_CHILD_AT_POINT && rule->at != KILL_CHILD_AT_CALL;
 }
 
 void trial_run(struct trial *trial, const struct kill_rule *rule, struct traced_run *ret)
 {
 	const struct tracer tracer = {
 		.rule = *rule,
+		.hold = trial->hold,
 		.error_path = trial->errors,
 		.cgroup_procs = trial->cgroup_procs,
 		.count_calls = rule->at == KILL_NEVER,
@@ -78,13 +96,16 @@ void trial_run(struct trial *trial, const struct kill_rule *rule, struct traced_
 	};
 	const char *argv[ARGUMENTS_MAX];
 
-	fill_arguments(trial, argv, NULL);
+	fill_arguments(trial, argv, trial->is_once ? "--once" : NULL);
+	trial->archives = 0;
+	load_hold(&trial->load, trial->archives_wanted > 0);
 	tracer_run(&tracer, trial->points, argv, ret);
 	load_tell_writer(&trial->load, 0);
+	load_hold(&trial->load, false);
 	trial_totals.starts++;
 	trial_totals.kills += ret->was_killed;
-	tell(trial, ret->was_killed ? ret->where : "ended");
-	if (!ret->was_killed && ret->status != 0)
+	add_to_story(trial, ret->was_killed ? ret->where : "ended");
+	if ((!ret->was_killed || !kills_writer(rule)) && ret->status != 0)
 		violated("a writer ended with %d", ret->status);
 }
 
@@ -112,7 +133,7 @@ void trial_run_for(struct trial *trial, long us)
 	(void)kill(pid, SIGKILL);
 	(void)waitpid(pid, NULL, 0);
 	(void)snprintf(where, sizeof(where), "after %ld us", us);
-	tell(trial, where);
+	add_to_story(trial, where);
 	trial_totals.starts++;
 	trial_totals.kills++;
 }
@@ -144,13 +165,43 @@ static void run_to_the_end(struct trial *trial)
 		violated("the last writer ended with %d", status);
 }
 
-static void compare(struct trial *trial)
+void trial_compare(struct trial *trial, const char *directory)
 {
 	struct journal_totals totals;
+
+	if (trial->config->kept > 0)
+		oracle_forgive_deleted(trial->journal, directory, trial->config->kept);
+	oracle_compare(trial->journal, directory, trial->scratch, &totals);
+	trial_totals.records += totals.found;
+}
+
+static void archive(const struct trial *trial, const char *directory)
+{
+	const char *const argv[] = { "shmlog-writer", "--archive", "-d", directory, NULL };
+	const int status = program_run(argv, trial->errors, END_MS);
+
+	if (status != 0)
+		violated("archiving by hand ended with %d", status);
+}
+
+void trial_archive_unsettled(struct trial *trial)
+{
+	archive(trial, trial->directory);
+	add_to_story(trial, "by hand");
+}
+
+void trial_archive(struct trial *trial, const char *directory)
+{
+	archive(trial, directory);
+	trial_compare(trial, directory);
+	oracle_is_tidy(directory);
+}
+
+static void compare(struct trial *trial)
+{
 	uint64_t lost;
 
-	oracle_compare(trial->journal, trial->directory, trial->scratch, &totals);
-	trial_totals.records += totals.found;
+	trial_compare(trial, trial->directory);
 	lost = oracle_lost(trial->directory);
 	if (lost)
 		violated("%llu records are marked as lost", (unsigned long long)lost);
@@ -158,29 +209,45 @@ static void compare(struct trial *trial)
 	oracle_all_is_sealed(trial->directory);
 }
 
-static bool end(struct trial *trial)
+static void end(struct trial *trial)
 {
-	bool is_good;
-
 	load_end(&trial->load);
 	compare(trial);
-	is_good = violations() == trial->violations_before;
+}
+
+static bool tell(struct trial *trial)
+{
+	const bool is_good = violations() == trial->violations_before;
+
 	if (!is_good) {
 		(void)fprintf(stderr, "crash-writer: configuration %s%s\n", trial->config->name,
 			      trial->story);
 		work_print(trial->errors);
 	}
+	return is_good;
+}
+
+void trial_end_keeping(struct trial *trial)
+{
+	if (load_has_finished(&trial->load))
+		run_once(trial);
+	else
+		run_to_the_end(trial);
+	end(trial);
+}
+
+bool trial_forget(struct trial *trial)
+{
+	const bool is_good = tell(trial);
+
 	journal_destroy(trial->journal);
 	return is_good;
 }
 
 bool trial_end(struct trial *trial)
 {
-	if (load_has_finished(&trial->load))
-		run_once(trial);
-	else
-		run_to_the_end(trial);
-	return end(trial);
+	trial_end_keeping(trial);
+	return trial_forget(trial);
 }
 
 bool trial_end_traced(struct trial *trial)
@@ -189,5 +256,6 @@ bool trial_end_traced(struct trial *trial)
 	struct traced_run run;
 
 	trial_run(trial, &rule, &run);
-	return end(trial);
+	end(trial);
+	return trial_forget(trial);
 }

@@ -8,10 +8,12 @@
  * all ways one in SHARE is taken; 1: all. ONLY: labels that begin so, all of them; a label is
  * SCENARIO.CALL.ERROR.SETTING.SPAN.NTH.
  *
- * live       a writer begins, writes, syncs, rolls and ends, while a thread publishes
+ * live       a writer begins, writes, syncs, rolls and ends, while a thread publishes; in one
+ *            setting it also compresses and deletes
  * library    a ring is made and attached, two threads push, and give it back
- * recovery   ... in a directory that a killed writer left; what a failed recovery leaves is
- *            recovered again
+ * upkeep     the files of a log are compressed, and the oldest deleted
+ * recovery   a writer begins in a directory that a killed writer left; what a failed recovery
+ *leaves is recovered again
  */
 #include <errno.h>
 #include <signal.h>
@@ -28,6 +30,7 @@
 #include "faulty_disk.h"
 #include "program.h"
 #include "scene.h"
+#include "upkeep.h"
 
 enum {
 	WORKERS = 2,
@@ -53,6 +56,7 @@ static const struct call_errors table[] = {
 	{ CALL_FTRUNCATE, { -EIO, -ENOSPC, -EINTR, -EFBIG } },
 	{ CALL_FALLOCATE, { -ENOSPC, -EDQUOT, -EIO, -EINTR, -EOPNOTSUPP, -EFBIG } },
 	{ CALL_FCHMOD, { -EPERM, -EIO } },
+	{ CALL_FCHOWN, { -EPERM, -EIO } },
 	{ CALL_MKDIRAT, { -ENOSPC, -EDQUOT, -EACCES, -EIO } },
 	{ CALL_LINKAT, { -ENOSPC, -EMLINK, -EIO } },
 	{ CALL_UNLINKAT, { -EIO, -EACCES } },
@@ -104,6 +108,19 @@ static const struct setting settings[] = {
 	  { COMMON, "--lanes", "4", "--release", "durable", "--sync", "none" },
 	  faulty_disk_real,
 	  .makes_ring = true },
+	{ "tidied",
+	  { COMMON, "--max-volume", "1M", "--max-files", "3", "--compress", "--release", "written",
+	    "--sync", "page" },
+	  faulty_disk_in_order,
+	  .loses = true,
+	  .deletes = true },
+};
+
+/* Of the log that is compressed and deleted: a volume for each file. */
+static const struct setting setting_upkeep = {
+	.name = "volumes",
+	.options = { COMMON, "--max-volume", "1M", "--no-compress" },
+	.open_io = faulty_disk_in_order,
 };
 
 /* Where a writer is killed, for those that come after it. */
@@ -114,8 +131,8 @@ static const struct fault kills[] = {
 	{ CALL_FDATASYNC, 2, 1, FAULT_KILL, false }, { CALL_RENAMEAT, 2, 1, FAULT_KILL, false },
 };
 
-enum scenario { LIVE, LIBRARY, RECOVERY };
-static const char *const scenario_names[] = { "live", "library", "recovery" };
+enum scenario { LIVE, LIBRARY, UPKEEP, RECOVERY };
+static const char *const scenario_names[] = { "live", "library", "upkeep", "recovery" };
 
 /* One call failing in one way; the Nth is what varies. */
 struct group {
@@ -139,6 +156,7 @@ struct totals {
 };
 
 static struct totals *totals;
+static struct upkeep *upkeep; /* of this worker */
 static uint64_t share;
 static const char *only;
 
@@ -224,6 +242,15 @@ static int run_library(struct scene *scene, const struct fault *fault, bool *ret
 	return r;
 }
 
+static int run_upkeep(struct scene *scene, const struct fault *fault, bool *ret_reached)
+{
+	const int r = upkeep_run(scene, upkeep, fault);
+
+	*ret_reached = plan_was_reached();
+	upkeep_judge(scene, upkeep);
+	return r;
+}
+
 /* Twice: what the first leaves is for the second, which fails a little later. */
 static int run_recovery(struct scene *scene, const struct fault *fault, bool *ret_reached)
 {
@@ -266,12 +293,17 @@ static bool run_one(const struct group *group)
 	case LIBRARY:
 		r = run_library(&scene, fault, &was_reached);
 		break;
+	case UPKEEP:
+		r = run_upkeep(&scene, fault, &was_reached);
+		break;
 	case RECOVERY:
 		r = run_recovery(&scene, fault, &was_reached);
 	}
 	count_outcome(r, was_reached);
 	add(&totals->runs);
-	scene_judge(&scene, may_lose, fault->takes_data, !fault->takes_data || fault->span == 1);
+	if (group->scenario != UPKEEP)
+		scene_judge(&scene, may_lose, fault->takes_data,
+			    !fault->takes_data || fault->span == 1);
 	if (violations() != before)
 		scene_tell_errors(&scene);
 	scene_end(&scene);
@@ -287,10 +319,21 @@ static bool is_polled(enum fault_call call)
 	       call == CALL_IO_REAP || call == CALL_LOCK_QUERY;
 }
 
+static void prepare_upkeep(void)
+{
+	struct scene scene;
+
+	scene_begin(&scene, &setting_upkeep, "upkeep");
+	upkeep = upkeep_prepare(&scene);
+	scene_end(&scene);
+}
+
 static void run_group(struct group *group)
 {
 	const uint32_t last = is_polled(group->fault.call) ? POLLED_MAX : NTH_MAX;
 
+	if (group->scenario == UPKEEP && !upkeep)
+		prepare_upkeep();
 	add(&totals->groups);
 	for (uint32_t nth = 1; nth <= last; nth++) {
 		group->fault.nth = nth;
@@ -323,6 +366,9 @@ static bool is_possible(const struct group *group)
 	/* It is given no writer, and makes its ring: one setting is enough. */
 	if (group->scenario == LIBRARY && group->setting->open_io != faulty_disk_real)
 		return false;
+	/* It has no writer, either. */
+	if (group->scenario == UPKEEP && group->setting != &settings[0])
+		return false;
 	/* Nobody is interrupted for ever. */
 	return fault->span != UINT32_MAX || fault->error != -EINTR;
 }
@@ -336,6 +382,8 @@ static bool is_in_share(const struct group *group, uint64_t count)
 		return true;
 	if (group->scenario == RECOVERY && (mixed / 64) % COUNT_OF(kills) != 0)
 		return false;
+	if (group->scenario == UPKEEP) /* its runs are short */
+		return mixed % (share > 4 ? share / 4 : 1) == 0;
 	return mixed % (share * (group->scenario == RECOVERY ? 2 : 1)) == 0;
 }
 

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "archive_fork.h"
 #include "plan.h"
 #include "program.h"
 
@@ -69,6 +70,11 @@ static int faulty_fallocate(int fd, int mode, off_t offset, off_t size)
 static int faulty_fchmod(int fd, mode_t mode)
 {
 	PASS(CALL_FCHMOD, fchmod, fd, mode);
+}
+
+static int faulty_fchown(int fd, uid_t user, gid_t group)
+{
+	PASS(CALL_FCHOWN, fchown, fd, user, group);
 }
 
 static int faulty_mkdirat(int dir, const char *path, mode_t mode)
@@ -211,11 +217,6 @@ static int faulty_unmap(void *address, size_t size)
 	return real.unmap(address, size);
 }
 
-static int faulty_fchown(int fd, uid_t user, gid_t group)
-{
-	return real.fchown(fd, user, group);
-}
-
 static int faulty_thread_alive(uint32_t tid)
 {
 	return real.thread_alive(tid);
@@ -239,7 +240,11 @@ static int faulty_futimens(int fd, const struct timespec times[2])
 static int faulty_spawn(const char *program, char *const arguments[], const int *descriptors,
 			size_t count)
 {
-	PASS(CALL_SPAWN, spawn, program, arguments, descriptors, count);
+	const int struck = plan_strike(CALL_SPAWN);
+
+	(void)program;
+	(void)count;
+	return struck ? struck : archive_fork(&faulty_sys, arguments, descriptors, NULL);
 }
 
 static int faulty_wait_child(int pid, int *ret_status)

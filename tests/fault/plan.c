@@ -35,39 +35,23 @@ struct plan {
 static struct plan *plan;
 
 static const char *const names[CALL_COUNT] = {
-	[CALL_NONE] = "nothing",
-	[CALL_OPEN] = "open",
-	[CALL_OPENAT] = "openat",
-	[CALL_CLOSE] = "close",
-	[CALL_FSTAT] = "fstat",
-	[CALL_FSTATAT] = "fstatat",
-	[CALL_FSTATFS] = "fstatfs",
-	[CALL_FTRUNCATE] = "ftruncate",
-	[CALL_FALLOCATE] = "fallocate",
-	[CALL_FCHMOD] = "fchmod",
-	[CALL_MKDIRAT] = "mkdirat",
-	[CALL_LINKAT] = "linkat",
-	[CALL_UNLINKAT] = "unlinkat",
-	[CALL_RENAMEAT] = "renameat",
-	[CALL_FSYNC] = "fsync",
-	[CALL_FDATASYNC] = "fdatasync",
-	[CALL_PREAD] = "pread",
-	[CALL_PWRITE] = "pwrite",
-	[CALL_MAP] = "mmap",
-	[CALL_ADVISE] = "madvise",
-	[CALL_LOCK] = "lock",
-	[CALL_UNLOCK] = "unlock",
-	[CALL_LOCK_QUERY] = "lock_query",
-	[CALL_FUTEX_WAIT] = "futex_wait",
-	[CALL_FUTEX_WAKE] = "futex_wake",
-	[CALL_GETRANDOM] = "getrandom",
-	[CALL_SLEEP] = "sleep",
-	[CALL_FUTIMENS] = "futimens",
-	[CALL_SPAWN] = "spawn",
-	[CALL_IO_OPEN] = "io_open",
-	[CALL_IO_SUBMIT] = "io_submit",
-	[CALL_IO_WRITE] = "io_write",
-	[CALL_IO_SYNC] = "io_sync",
+	[CALL_NONE] = "nothing",          [CALL_OPEN] = "open",
+	[CALL_OPENAT] = "openat",         [CALL_CLOSE] = "close",
+	[CALL_FSTAT] = "fstat",           [CALL_FSTATAT] = "fstatat",
+	[CALL_FSTATFS] = "fstatfs",       [CALL_FTRUNCATE] = "ftruncate",
+	[CALL_FALLOCATE] = "fallocate",   [CALL_FCHMOD] = "fchmod",
+	[CALL_FCHOWN] = "fchown",         [CALL_MKDIRAT] = "mkdirat",
+	[CALL_LINKAT] = "linkat",         [CALL_UNLINKAT] = "unlinkat",
+	[CALL_RENAMEAT] = "renameat",     [CALL_FSYNC] = "fsync",
+	[CALL_FDATASYNC] = "fdatasync",   [CALL_PREAD] = "pread",
+	[CALL_PWRITE] = "pwrite",         [CALL_MAP] = "mmap",
+	[CALL_ADVISE] = "madvise",        [CALL_LOCK] = "lock",
+	[CALL_UNLOCK] = "unlock",         [CALL_LOCK_QUERY] = "lock_query",
+	[CALL_FUTEX_WAIT] = "futex_wait", [CALL_FUTEX_WAKE] = "futex_wake",
+	[CALL_GETRANDOM] = "getrandom",   [CALL_SLEEP] = "sleep",
+	[CALL_FUTIMENS] = "futimens",     [CALL_SPAWN] = "spawn",
+	[CALL_IO_OPEN] = "io_open",       [CALL_IO_SUBMIT] = "io_submit",
+	[CALL_IO_WRITE] = "io_write",     [CALL_IO_SYNC] = "io_sync",
 	[CALL_IO_REAP] = "io_reap",
 };
 
@@ -83,7 +67,15 @@ static void make_mutex(void)
 
 	pthread_mutexattr_init(&attributes);
 	pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
 	pthread_mutex_init(&plan->mutex, &attributes);
+}
+
+/* Whoever held it may have been killed: the child that archives is. */
+static void lock_mutex(void)
+{
+	if (pthread_mutex_lock(&plan->mutex) == EOWNERDEAD)
+		pthread_mutex_consistent(&plan->mutex);
 }
 
 void plan_init(void)
@@ -146,7 +138,7 @@ void plan_written(int fd, uint64_t offset, uint64_t size)
 	uint64_t unused;
 	const uint64_t inode = inode_of(fd, &unused);
 
-	pthread_mutex_lock(&plan->mutex);
+	lock_mutex();
 	if (plan->unsynced_count == UNSYNCED_MAX)
 		broken("too many unsynced writes");
 	plan->unsynced[plan->unsynced_count++] = (struct unsynced){ inode, offset, size };
@@ -181,7 +173,7 @@ void plan_synced(int fd, int error)
 
 	if (error == -EINTR || error == -EAGAIN)
 		return;
-	pthread_mutex_lock(&plan->mutex);
+	lock_mutex();
 	for (uint32_t i = 0; i < plan->unsynced_count; i++) {
 		const struct unsynced part = plan->unsynced[i];
 

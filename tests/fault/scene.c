@@ -166,7 +166,7 @@ void scene_tell_errors(const struct scene *scene)
 
 /* ---- the writer ---- */
 
-static void redirect_errors(const struct scene *scene)
+void scene_redirect_errors(const struct scene *scene)
 {
 	const int fd = open(scene->errors, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
@@ -216,9 +216,13 @@ _Noreturn static void run_writer(struct scene *scene, bool is_faulty, bool once)
 	static struct config config;
 	struct report *report = scene->report;
 
-	redirect_errors(scene);
+	scene_redirect_errors(scene);
 	load_config(scene, once, &config);
 	scene_report_begin(scene);
+	if (!is_faulty) { /* it has no program to compress with, and all is to be compared */
+		config.compress = false;
+		config.max_files = 0;
+	}
 	if (is_faulty)
 		report->result = session_run(&config, &faulty_sys, scene->setting->open_io);
 	else
@@ -387,7 +391,7 @@ static FILE *read_quietly(const struct scene *scene, const char *const argv[], p
 	const int ours = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
 	FILE *stream;
 
-	redirect_errors(scene);
+	scene_redirect_errors(scene);
 	stream = program_read(argv, ret_pid);
 	if (ours < 0 || dup2(ours, STDERR_FILENO) < 0)
 		_exit(2);
@@ -440,6 +444,26 @@ static void read_log(const struct scene *scene, enum journal_demand demand, bool
 		violated("%s: shmlog-cat ended with %d", scene->label, status);
 }
 
+/* The oldest files may be deleted: what they held is not looked for. */
+static uint64_t forgive_deleted(const struct scene *scene)
+{
+	const char *const argv[] = { "shmlog-cat", "-o", "raw", scene->directory, NULL };
+	pid_t pid;
+	FILE *stream = read_quietly(scene, argv, &pid);
+	const uint64_t count = journal_forgive_deleted(scene->journal, stream);
+
+	(void)program_close(stream, pid);
+	return count;
+}
+
+void scene_compare_deleted(const struct scene *scene)
+{
+	struct journal_totals totals;
+
+	(void)forgive_deleted(scene);
+	read_log(scene, DEMAND_PUBLISHED, false, &totals);
+}
+
 /* Records that no sync has vouched for. */
 static uint64_t unconfirmed(const struct scene *scene)
 {
@@ -456,7 +480,10 @@ static void compare(const struct scene *scene, bool may_lose, bool takes_data, b
 {
 	struct journal_totals totals;
 	struct marks marks;
+	uint64_t unknown = may_lose ? unconfirmed(scene) : 0;
 
+	if (scene->setting->deletes) /* what is named may be among that */
+		unknown += forgive_deleted(scene);
 	read_log(scene, may_lose ? DEMAND_DURABLE : DEMAND_PUBLISHED, takes_data, &totals);
 	read_marks(scene, &marks);
 	if (scene->counted > marks.of_disk && !is_marked)
@@ -465,13 +492,14 @@ static void compare(const struct scene *scene, bool may_lose, bool takes_data, b
 		violated("%s: %llu published records are missing, %llu are named", scene->label,
 			 (unsigned long long)totals.absent, (unsigned long long)marks.of_disk);
 	/* Who is told that records may be lost may also find them, but no sync vouched for them. */
-	if (is_marked && marks.of_disk > (may_lose ? unconfirmed(scene) : 0))
+	if (is_marked && marks.of_disk > unknown)
 		violated(
 			"%s: %llu records are named as lost to the disk (%llu unwritten), %llu are",
 			scene->label, (unsigned long long)marks.of_disk,
 			(unsigned long long)marks.unwritten, (unsigned long long)totals.absent);
-	/* A mark is a record like others: it goes with its page. */
-	if (takes_data ? marks.of_ring > totals.dropped : marks.of_ring != totals.dropped)
+	/* A mark is a record like others: it goes with its page, and with its file. */
+	if (takes_data || scene->setting->deletes ? marks.of_ring > totals.dropped
+						  : marks.of_ring != totals.dropped)
 		violated("%s: %llu records were dropped, %llu are marked", scene->label,
 			 (unsigned long long)totals.dropped, (unsigned long long)marks.of_ring);
 }

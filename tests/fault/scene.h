@@ -10,7 +10,7 @@
 #include "plan.h"
 #include "session.h"
 
-enum { SCENE_OPTIONS_MAX = 16, SCENE_PATH_SIZE = 160, SCENE_DEADLINE_MS = 20000 };
+enum { SCENE_OPTIONS_MAX = 20, SCENE_PATH_SIZE = 160, SCENE_DEADLINE_MS = 20000 };
 
 /* How the writer of a run is set up. */
 struct setting {
@@ -19,6 +19,7 @@ struct setting {
 	session_open_io *open_io;
 	bool makes_ring; /* the writer does; else there is one before                       */
 	bool loses;      /* --release written: a failed sync may lose what was released      */
+	bool deletes;    /* the oldest files                                                 */
 };
 
 /* What a writer said at its end; in shared memory. */
@@ -56,6 +57,7 @@ void scene_end(struct scene *scene);
 pid_t scene_start_writer(struct scene *scene, bool is_faulty, bool once);
 
 /* What a child of a run does before and after what is looked at. */
+void scene_redirect_errors(const struct scene *scene);
 void scene_report_begin(struct scene *scene);
 void scene_report_end(struct scene *scene);
 
@@ -73,6 +75,9 @@ void scene_stop_writer(pid_t pid);
  * among them; @is_marked: false: several syncs failed, and took what named the losses to the first:
  * then the ring's count names them. */
 void scene_judge(struct scene *scene, bool may_lose, bool takes_data, bool is_marked);
+
+/* The log holds what was published, but perhaps its beginning. */
+void scene_compare_deleted(const struct scene *scene);
 
 unsigned scene_count_descriptors(void);
 unsigned scene_count_ring_mappings(void);

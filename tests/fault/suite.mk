@@ -1,6 +1,6 @@
 # Faults: system calls and disks that fail, simulated through the two seams, and real ones.
 # A part: make fault ONLY=live.io_write, ONLY=library, ONLY=real, ONLY=real.full_ext4.
-FAULT_PARTS := $(addprefix $(BUILD)/tests/fault/,plan.o faulty_sys.o faulty_disk.o scene.o client.o) $(SUPPORT)
+FAULT_PARTS := $(addprefix $(BUILD)/tests/fault/,plan.o faulty_sys.o faulty_disk.o scene.o upkeep.o client.o) $(SUPPORT)
 FAULT_HELPERS := $(BUILD)/tests/fault/journal $(BUILD)/tests/fault/old_kernel.so
 PROOFS += fault
 PROOFS_ASAN += $(BUILD)-asan/tests/fault/faults

@@ -23,9 +23,9 @@ struct figures {
 /* What a check does besides. */
 enum {
 	CHECK_UNRECOVERED = 1, /* reads the log before it is recovered, too                  */
-	CHECK_AGAIN = 2,       /* recovers a second time, by the program                     */
-	CHECK_CUT = 4,         /* cuts the recovery                                          */
-	CHECK_KILL = 8,        /* kills the recovery first, without a cut                    */
+	CHECK_AGAIN = 2, /* ... by the program, which changes nothing; then archives by hand */
+	CHECK_CUT = 4,   /* cuts the recovery                                          */
+	CHECK_KILL = 8,  /* kills the recovery first, without a cut                    */
 };
 
 /**

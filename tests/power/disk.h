@@ -21,4 +21,7 @@ void disk_io_seed(uint64_t seed);
 /* The process is killed: some of its writes under way land, the others never do. */
 void disk_io_scatter(void);
 
+/* A fork of it has none. */
+void disk_io_forget(void);
+
 #endif

@@ -99,6 +99,11 @@ void disk_io_scatter(void)
 	}
 }
 
+void disk_io_forget(void)
+{
+	current = NULL;
+}
+
 static const struct io_operations disk_operations = {
 	.close = disk_close,
 	.write = disk_write,

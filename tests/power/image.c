@@ -203,6 +203,15 @@ static void set_one(struct image *image, uint32_t which, uint8_t sectors)
 		block->sectors = sectors;
 }
 
+static void set_last_change(struct image *image)
+{
+	for (uint32_t i = image->change_count; i-- > 0;)
+		if (!image->changes[i].is_sure) {
+			image->changes[i].is_there = true;
+			return;
+		}
+}
+
 static void choose_exactly(struct image *image, uint32_t bits)
 {
 	set_all(image, false, false);
@@ -244,7 +253,7 @@ static void choose_corner(struct image *image, uint32_t corner, uint64_t *seed)
 {
 	const uint32_t count = image->open_blocks ? image->open_blocks : 1;
 	const bool bytes = corner == 1 || corner == 2 || corner >= 6;
-	const bool changes = corner == 1 || corner >= 3;
+	const bool changes = corner == 1 || (corner >= 3 && corner < IMAGE_LAST_NAME);
 
 	set_all(image, bytes, changes);
 	if (corner == 4)
@@ -255,6 +264,8 @@ static void choose_corner(struct image *image, uint32_t corner, uint64_t *seed)
 		set_one(image, random_below(seed, count), 0);
 	else if (corner == 7)
 		set_one(image, random_below(seed, count), some_sectors(seed));
+	else if (corner == IMAGE_LAST_NAME)
+		set_last_change(image);
 }
 
 /* ---- what the choice comes to ---- */

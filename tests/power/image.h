@@ -26,12 +26,12 @@ uint32_t image_open_count(const struct image *image);
  * image_choose() - make choice number @plan.
  * Where there are at most IMAGE_EXHAUSTIVE open choices, the first 2^n plans are all of them. Else
  * the first IMAGE_CORNERS are: nothing arrived, everything, all bytes and no names, all names and
- * no bytes, only the first block, only the last, all but one, all and one torn. Those behind draw
- * lots from @seed.
+ * no bytes, only the first block, only the last, all but one, all and one torn, only the last
+ * change of a name or size. Those behind draw lots from @seed.
  */
 void image_choose(struct image *image, uint32_t plan, uint64_t *seed);
 
-enum { IMAGE_EXHAUSTIVE = 4, IMAGE_CORNERS = 8 };
+enum { IMAGE_EXHAUSTIVE = 4, IMAGE_LAST_NAME = 8, IMAGE_CORNERS };
 
 /* Two images of one trace with the same number are the same. */
 uint64_t image_hash(const struct image *image);

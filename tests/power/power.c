@@ -31,15 +31,20 @@ enum {
 	BREACHES_MAX = 5,
 };
 
+#define KEEPS_ALL .is_archiving = false, .max_files = 0
+
 static const struct scenario scenarios[] = {
-	{ "page", "page", "written", true, 2, 3, 200, 0, 40 * NS_PER_MS },
-	{ "interval", "15ms", "written", true, 2, 1, 240, 0, 30 * NS_PER_MS },
-	{ "none", "none", "written", false, 2, 2, 240, 0, 25 * NS_PER_MS },
-	{ "rolls", "20ms", "written", true, 1, 2, 240, 0, 6 * NS_PER_MS },
-	{ "ahead", "20ms", "written", true, 1, 2, 400, 250, 0 },
-	{ "ahead-none", "none", "written", false, 2, 1, 400, 250, 0 },
-	{ "durable", "10ms", "durable", true, 2, 2, 240, 0, 30 * NS_PER_MS },
-	{ "durable-page", "page", "durable", true, 1, 1, 160, 60, 50 * NS_PER_MS },
+	{ "page", "page", "written", true, 2, 3, 200, 0, 40 * NS_PER_MS, KEEPS_ALL },
+	{ "interval", "15ms", "written", true, 2, 1, 240, 0, 30 * NS_PER_MS, KEEPS_ALL },
+	{ "none", "none", "written", false, 2, 2, 240, 0, 25 * NS_PER_MS, KEEPS_ALL },
+	{ "rolls", "20ms", "written", true, 1, 2, 240, 0, 6 * NS_PER_MS, KEEPS_ALL },
+	{ "ahead", "20ms", "written", true, 1, 2, 400, 250, 0, KEEPS_ALL },
+	{ "ahead-none", "none", "written", false, 2, 1, 400, 250, 0, KEEPS_ALL },
+	{ "durable", "10ms", "durable", true, 2, 2, 240, 0, 30 * NS_PER_MS, KEEPS_ALL },
+	{ "durable-page", "page", "durable", true, 1, 1, 160, 60, 50 * NS_PER_MS, KEEPS_ALL },
+	{ "archive", "20ms", "written", true, 1, 1, 400, 250, 0, true, 0 },
+	{ "retain", "20ms", "written", true, 1, 2, 700, 400, 0, false, 4 },
+	{ "archive-retain", "page", "durable", true, 1, 1, 900, 500, 0, true, 5 },
 };
 
 struct hunt {
@@ -119,28 +124,46 @@ static void hunt_cut(struct hunt *hunt, uint32_t cut)
 /* Has the ring called more records durable since the event before? */
 static bool is_claim(const struct trace *trace, uint32_t cut)
 {
-	return cut > 0 && cut < trace->count &&
+	return cut < trace->count &&
 	       memcmp(trace->events[cut].durable, trace->events[cut - 1].durable,
 		      sizeof(trace->events[cut].durable)) != 0;
 }
 
-/* The moment at which it is easiest to have promised too much: nothing arrives but what must. */
-static void hunt_claims(struct hunt *hunt)
+/* Was a name changed just now that had been on the disk? */
+static bool is_renaming(const struct trace *trace, uint32_t cut)
 {
-	static const uint32_t plans[] = { 0, 3 };
+	const enum event_kind kind = trace->events[cut - 1].kind;
+
+	return kind == EVENT_RENAME || kind == EVENT_REMOVE;
+}
+
+static void hunt_plans(struct hunt *hunt, bool (*is_wanted)(const struct trace *, uint32_t),
+		       const uint32_t *plans, size_t count)
+{
 	const struct trace *trace = hunt->recording.trace;
 
-	for (uint32_t cut = trace->count; cut-- > 0 && !enough(hunt);) {
+	for (uint32_t cut = trace->count; cut > 0 && !enough(hunt); cut--) {
 		struct image *image;
 
-		if (!is_claim(trace, cut))
+		if (!is_wanted(trace, cut))
 			continue;
 		image = image_new(trace, cut);
-		for (size_t i = 0; i < COUNT_OF(plans); i++)
+		for (size_t i = 0; i < count; i++)
 			lost_ring(hunt, cut, plans[i], image);
 		image_free(image);
 		hunt->figures->cuts++;
 	}
+}
+
+/* The moments at which it is easiest to have promised too much: nothing arrives but what must, or
+ * the last name alone. */
+static void hunt_claims(struct hunt *hunt)
+{
+	static const uint32_t of_names[] = { 0, 3, IMAGE_LAST_NAME };
+	static const uint32_t of_records[] = { 0, 3 };
+
+	hunt_plans(hunt, is_renaming, of_names, COUNT_OF(of_names));
+	hunt_plans(hunt, is_claim, of_records, COUNT_OF(of_records));
 }
 
 static void hunt_snapshot(struct hunt *hunt, const struct snapshot *snapshot)
@@ -178,6 +201,35 @@ static void hunt_all(struct hunt *hunt)
 	}
 }
 
+static uint32_t count_names(const struct trace *trace, enum event_kind kind, const char *end)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < trace->count; i++) {
+		const struct event *event = &trace->events[i];
+		const char *name = kind == EVENT_RENAME ? event->new_name : event->name;
+		const char *at = strstr(name, end);
+
+		count += event->kind == kind && at && strlen(at) == strlen(end);
+	}
+	return count;
+}
+
+/* Did it record what it is for? */
+static void tell_recording(const struct recording *recording)
+{
+	const struct trace *trace = recording->trace;
+	const uint32_t made = count_names(trace, EVENT_RENAME, ".lz4");
+	const uint32_t gone = count_names(trace, EVENT_REMOVE, ".shmlog") - made +
+			      count_names(trace, EVENT_REMOVE, ".lz4");
+
+	(void)printf("power: %s: %u events, %u snapshots, %u files compressed, %u deleted\n",
+		     recording->scenario->name, trace->count, trace->snapshot_count, made, gone);
+	if ((made == 0 && recording->scenario->is_archiving) ||
+	    (gone == 0 && recording->scenario->max_files > 0))
+		broken("%s: nothing was compressed, or nothing deleted", recording->scenario->name);
+}
+
 static void run_scenario(const struct scenario *scenario, uint64_t seed, const char *root,
 			 struct figures *figures)
 {
@@ -189,8 +241,7 @@ static void run_scenario(const struct scenario *scenario, uint64_t seed, const c
 		broken("out of memory");
 	record(&hunt.recording, scenario, seed, root);
 	figures->traces++;
-	(void)printf("power: %s: %u events, %u snapshots\n", scenario->name,
-		     hunt.recording.trace->count, hunt.recording.trace->snapshot_count);
+	tell_recording(&hunt.recording);
 	hunt_all(&hunt);
 	record_end(&hunt.recording);
 	free(hunt.seen);

@@ -90,6 +90,8 @@ void configure(const struct recording *recording, const char *ring, bool once, s
 	ret->max_file = UINT64_C(1) << 20;
 	ret->max_volume = recording->scenario->volumes * ret->max_file;
 	ret->roll_age_ns = recording->scenario->roll_age_ns;
+	ret->compress = recording->scenario->is_archiving;
+	ret->max_files = recording->scenario->max_files;
 	ret->once = once;
 }
 
@@ -194,6 +196,17 @@ _Noreturn static void produce(const struct recording *recording, unsigned produc
 	_exit(violations() != 0);
 }
 
+/* Where the oldest files go, somebody's last records must not be among them. */
+static bool is_enough(const struct recording *recording)
+{
+	uint32_t pushed = 0;
+
+	for (unsigned i = 0; i < PUSHERS; i++)
+		pushed += __atomic_load_n(&recording->trace->known[i].pushed, __ATOMIC_RELAXED);
+	return recording->scenario->max_files > 0 &&
+	       pushed == PUSHERS * recording->scenario->records;
+}
+
 /* Long records of no interest. */
 _Noreturn static void fill(const struct recording *recording)
 {
@@ -205,7 +218,7 @@ _Noreturn static void fill(const struct recording *recording)
 	memset(text, FILLER, sizeof(text));
 	if (shmlog_attach(recording->ring, &options, &log) < 0)
 		broken("attach: %s", shmlog_reason());
-	for (unsigned i = 0; i < recording->scenario->fillers; i++) {
+	for (unsigned i = 0; i < recording->scenario->fillers && !is_enough(recording); i++) {
 		(void)shmlog_try_push(log, text, sizeof(text));
 		nap_us(FILLER_US);
 	}

@@ -26,6 +26,8 @@ struct scenario {
 	unsigned records; /* of each producer                                                 */
 	unsigned fillers; /* long records, so that files come to their end by their size      */
 	int64_t roll_age_ns;
+	bool is_archiving;  /* a child compresses full volumes                                */
+	unsigned max_files; /* 0: none is deleted                                             */
 };
 
 struct recording {

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "archive_fork.h"
 #include "disk.h"
 #include "program.h"
 
@@ -22,6 +23,7 @@ enum { SYNC_US_MAX = 4000 };
 #define ARENA_SIZE (UINT64_C(2) << 30) /* never touched, for the most part */
 
 static struct trace *trace;
+static bool is_archiver; /* this process is the writer's child */
 
 /* ---- numbers ---- */
 
@@ -141,7 +143,7 @@ static void take_snapshot(void)
 	struct snapshot *snapshot = &trace->snapshots[trace->snapshot_count];
 
 	if (trace->snapshot_every == 0 || trace->count % trace->snapshot_every != 0 ||
-	    trace->snapshot_count == TRACE_SNAPSHOTS_MAX || gettid() != getpid())
+	    trace->snapshot_count == TRACE_SNAPSHOTS_MAX || gettid() != getpid() || is_archiver)
 		return;
 	trace_lock(&trace->world);
 	snapshot->at = trace->count;
@@ -534,15 +536,19 @@ static int pass_futimens(int fd, const struct timespec times[2])
 	return sys_real.futimens(fd, times);
 }
 
-/* What another process does is not recorded. */
-static int refuse_spawn(const char *program, char *const arguments[], const int *descriptors,
-			size_t count)
+/* Page writes under way are not the child's. */
+static void begin_archiver(void)
+{
+	is_archiver = true;
+	disk_io_forget();
+}
+
+static int disk_spawn(const char *program, char *const arguments[], const int *descriptors,
+		      size_t count)
 {
 	(void)program;
-	(void)arguments;
-	(void)descriptors;
 	(void)count;
-	return -EAGAIN;
+	return archive_fork(&disk_sys, arguments, descriptors, begin_archiver);
 }
 
 static int pass_wait_child(int pid, int *ret_status)
@@ -589,7 +595,7 @@ const struct sys disk_sys = {
 	.gettid = pass_gettid,
 	.getpid = pass_getpid,
 	.futimens = pass_futimens,
-	.spawn = refuse_spawn,
+	.spawn = disk_spawn,
 	.wait_child = pass_wait_child,
 	.kill = pass_kill,
 };

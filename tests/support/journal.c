@@ -252,6 +252,40 @@ static void count_states(struct check *check, unsigned producer, uint32_t end)
 	}
 }
 
+static uint64_t forgive_before(struct journal *journal, unsigned producer, uint32_t first)
+{
+	uint64_t count = 0;
+
+	while (first-- > 0) {
+		if (!is_published(journal_state(journal, producer, first)))
+			continue;
+		journal_note(journal, producer, first, JOURNAL_PASSED_OVER);
+		count++;
+	}
+	return count;
+}
+
+uint64_t journal_forgive_deleted(struct journal *journal, FILE *records)
+{
+	bool *is_seen = calloc(journal->header.producers, sizeof(*is_seen));
+	unsigned producer, serial;
+	char line[LINE_SIZE];
+	uint64_t count = 0;
+
+	if (!is_seen)
+		broken("out of memory");
+	while (fgets(line, sizeof(line), records)) {
+		if (sscanf(line, "%u.%u ", &producer, &serial) != 2 ||
+		    producer >= journal->header.producers ||
+		    serial >= journal->header.records_each || is_seen[producer])
+			continue;
+		is_seen[producer] = true;
+		count += forgive_before(journal, producer, serial);
+	}
+	free(is_seen);
+	return count;
+}
+
 uint64_t journal_check(const struct journal *journal, FILE *records, enum journal_demand demand,
 		       struct journal_totals *ret)
 {

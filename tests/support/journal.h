@@ -66,6 +66,14 @@ struct journal_totals {
 	uint64_t absent; /* PUBLISHED, not found; allowed only after a power cut           */
 };
 
+/**
+ * journal_forgive_deleted() - the log's oldest files are deleted, as they may be.
+ * What was published before the first record of each producer in @records is PASSED_OVER from here
+ * on; of whom no record is there, nothing. So a hole behind the first record stays one.
+ * Return: how many records.
+ */
+uint64_t journal_forgive_deleted(struct journal *journal, FILE *records);
+
 /* What must be found. */
 enum journal_demand { DEMAND_PUBLISHED, DEMAND_DURABLE };
 

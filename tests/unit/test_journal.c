@@ -128,3 +128,46 @@ Test(journal, serials_go_on_and_notes_are_kept, .init = setup)
 	cr_assert_eq(journal_next(journal, 0), 0);
 	cr_assert_eq(journal_state(journal, 1, 6), JOURNAL_DROPPED);
 }
+
+static uint64_t forgiven(void)
+{
+	FILE *stream = fmemopen(log_text, strlen(log_text), "r");
+	uint64_t count;
+
+	cr_assert(stream);
+	count = journal_forgive_deleted(journal, stream);
+	(void)fclose(stream);
+	return count;
+}
+
+Test(journal, a_deleted_beginning_is_forgiven_and_a_hole_behind_it_is_not, .init = setup)
+{
+	pushed(0, 5, JOURNAL_DURABLE);
+	pushed(1, 3, JOURNAL_PUBLISHED);
+	logged(0, 2);
+	logged(1, 1);
+	logged(0, 4);
+	logged(1, 2);
+	cr_assert_eq(forgiven(), 3);
+	cr_assert_eq(breaches(DEMAND_PUBLISHED), 1, "0.3 is missing");
+}
+
+Test(journal, of_whom_nothing_is_left_nothing_is_forgiven, .init = setup)
+{
+	pushed(0, 2, JOURNAL_PUBLISHED);
+	pushed(1, 2, JOURNAL_PUBLISHED);
+	logged(0, 1);
+	cr_assert_eq(forgiven(), 1);
+	cr_assert_eq(breaches(DEMAND_PUBLISHED), 2);
+}
+
+Test(journal, a_deleted_record_does_not_come_back, .init = setup)
+{
+	pushed(0, 2, JOURNAL_PUBLISHED);
+	logged(0, 1);
+	cr_assert_eq(forgiven(), 1);
+	log_text[0] = '\0';
+	logged(0, 0);
+	logged(0, 1);
+	cr_assert_eq(breaches(DEMAND_PUBLISHED), 1);
+}

@@ -197,7 +197,7 @@ Test(tidy, full_volumes_are_compressed_once)
 {
 	settle(5);
 	look();
-	cr_assert(child.started == 1 && child.from == 0 && child.before == 3);
+	cr_assert(child.started == 1 && child.from == 1 && child.before == 3);
 	cr_assert(child_shown() == CHILD);
 	look();
 	cr_assert(child.started == 1, "one at a time");
@@ -209,6 +209,16 @@ Test(tidy, full_volumes_are_compressed_once)
 	settle(7);
 	look();
 	cr_assert(child.started == 2 && child.from == 3 && child.before == 4);
+}
+
+Test(tidy, before_the_first_volume_is_full_there_is_no_child)
+{
+	settle(1);
+	look();
+	cr_assert(child.started == 0);
+	settle(3);
+	look();
+	cr_assert(child.started == 1);
 }
 
 Test(tidy, a_child_that_fails_is_followed_by_another_much_later)
@@ -223,7 +233,7 @@ Test(tidy, a_child_that_fails_is_followed_by_another_much_later)
 	cr_assert(turn());
 	cr_assert(child.started == 1);
 	look();
-	cr_assert(child.started == 2 && child.from == 0);
+	cr_assert(child.started == 2 && child.from == 1);
 }
 
 Test(tidy, a_child_that_cannot_be_started_is_tried_again_much_later)
@@ -265,7 +275,7 @@ Test(tidy, nothing_is_deleted_beside_a_child)
 	look();
 	cr_assert(child.kills == 1 && child.files_at_kill == 1, "first the child went");
 	cr_assert(!exists(1, 1) && exists(1, 2));
-	cr_assert(child.started == 2 && child.from == 0, "then another began anew");
+	cr_assert(child.started == 2 && child.from == 1, "then another began anew");
 }
 
 Test(tidy, where_nothing_is_to_go_the_child_is_left_alone)

@@ -58,11 +58,26 @@ static bool is_archiving(const struct tidy *tidy)
 	       now_ns(tidy) >= tidy->archive_at;
 }
 
+static int find_first(struct tidy *tidy, uint64_t volume_no)
+{
+	struct logdir_list list;
+	const int r = logdir_list_from(tidy->sys, tidy->retain.dir, volume_no, &list);
+
+	if (r < 0)
+		return reason_set(r, "%s: cannot list it: %s", tidy->retain.path, strerror(-r));
+	tidy->child_first = list.count ? list.files[0] : (struct logdir_file){ 0 };
+	logdir_list_free(&list);
+	return 0;
+}
+
 static void start_child(struct tidy *tidy)
 {
 	const struct archive_range range = { tidy->archived_before, tidy->order.archive_before };
+	int r = find_first(tidy, range.from);
 
-	if (archiver_start(&tidy->archiver, range) == 0)
+	if (r == 0)
+		r = archiver_start(&tidy->archiver, range);
+	if (r == 0)
 		return;
 	say_news(&tidy->told, reason_get());
 	retry_later(tidy);
@@ -82,19 +97,40 @@ static int set_room(struct tidy *tidy)
 		     : 0;
 }
 
-static int delete_oldest(struct tidy *tidy)
+static int delete_before(struct tidy *tidy, uint64_t file_no)
+{
+	return retain_run(&tidy->retain, &tidy->order.limits, file_no,
+			  tidy->sys->now(CLOCK_REALTIME), &tidy->result.retained);
+}
+
+/* I2. 1: nothing is left but what the child may be at; it was stopped. */
+static int delete_beside_child(struct tidy *tidy)
 {
 	const struct tidy_order *order = &tidy->order;
-	const int64_t now = tidy->sys->now(CLOCK_REALTIME);
-	int r = set_room(tidy);
+	int r = delete_before(tidy, min_u64(order->keep_from, tidy->child_first.file_no));
 
-	if (r == 0)
-		r = retain_due(&tidy->retain, &order->limits, order->keep_from, now);
+	if (r == 0 && tidy->result.retained.files == 0)
+		r = retain_due(&tidy->retain, &order->limits, order->keep_from,
+			       tidy->sys->now(CLOCK_REALTIME));
+	else
+		tidy->result.retained.more = r == 0; /* of the child's own, perhaps */
 	if (r <= 0)
 		return r;
-	archiver_stop(&tidy->archiver); /* I2 */
-	return retain_run(&tidy->retain, &order->limits, order->keep_from, now,
-			  &tidy->result.retained);
+	archiver_stop(&tidy->archiver);
+	tidy->archived_before = max_u64(tidy->archived_before, tidy->child_first.volume_no + 1);
+	return r;
+}
+
+static int delete_oldest(struct tidy *tidy)
+{
+	int r = set_room(tidy);
+
+	if (r == 0 && tidy->archiver.pid != 0) {
+		r = delete_beside_child(tidy);
+		if (r == 0)
+			return 0;
+	}
+	return r < 0 ? r : delete_before(tidy, tidy->order.keep_from);
 }
 
 static int run(void *argument)

@@ -257,7 +257,7 @@ Test(tidy, a_child_is_stopped_when_compressing_is_no_longer_wanted)
 	cr_assert(child.kills == 1 && child_shown() == 0);
 }
 
-Test(tidy, nothing_is_deleted_beside_a_child)
+Test(tidy, what_a_child_may_be_at_is_not_deleted_beside_it)
 {
 	settle(5);
 	look();
@@ -265,7 +265,25 @@ Test(tidy, nothing_is_deleted_beside_a_child)
 	look();
 	cr_assert(child.kills == 1 && child.files_at_kill == 1, "first the child went");
 	cr_assert(!exists(1, 1) && exists(1, 2));
-	cr_assert(child.started == 2 && child.from == 0, "then another began anew");
+	cr_assert(child.started == 2 && child.from == 2, "and the next leaves that volume out");
+}
+
+Test(tidy, what_lies_before_a_childs_files_is_deleted_beside_it)
+{
+	settle(3);
+	look();
+	child_ends(0);
+	look();
+	settle(5);
+	look();
+	cr_assert(child.started == 2 && child.from == 2);
+	config.max_files = 4;
+	look();
+	cr_assert(!exists(1, 1) && !exists(1, 2) && exists(2, 3));
+	cr_assert(child.kills == 0 && child.runs);
+	config.max_files = 3;
+	look();
+	cr_assert(!exists(2, 3) && exists(2, 4) && child.kills == 1);
 }
 
 Test(tidy, where_nothing_is_to_go_the_child_is_left_alone)

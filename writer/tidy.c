@@ -103,34 +103,35 @@ static int delete_before(struct tidy *tidy, uint64_t file_no)
 			  tidy->sys->now(CLOCK_REALTIME), &tidy->result.retained);
 }
 
-/* I2. 1: nothing is left but what the child may be at; it was stopped. */
+/* I2. Nobody waits for the child's end here: files are to be made and sealed. */
 static int delete_beside_child(struct tidy *tidy)
 {
 	const struct tidy_order *order = &tidy->order;
+	struct retain_result *result = &tidy->result.retained;
 	int r = delete_before(tidy, min_u64(order->keep_from, tidy->child_first.file_no));
 
-	if (r == 0 && tidy->result.retained.files == 0)
+	if (r == 0 && result->files == 0)
 		r = retain_due(&tidy->retain, &order->limits, order->keep_from,
 			       tidy->sys->now(CLOCK_REALTIME));
-	else
-		tidy->result.retained.more = r == 0; /* of the child's own, perhaps */
-	if (r <= 0)
+	if (r < 0 || (r == 0 && result->files == 0))
 		return r;
-	archiver_stop(&tidy->archiver);
+	result->more = true; /* of the child's own */
+	if (result->files > 0)
+		return 0;
+	archiver_kill(&tidy->archiver);
 	tidy->archived_before = max_u64(tidy->archived_before, tidy->child_first.volume_no + 1);
-	return r;
+	return 0;
 }
 
 static int delete_oldest(struct tidy *tidy)
 {
-	int r = set_room(tidy);
+	const int r = set_room(tidy);
 
-	if (r == 0 && tidy->archiver.pid != 0) {
-		r = delete_beside_child(tidy);
-		if (r == 0)
-			return 0;
-	}
-	return r < 0 ? r : delete_before(tidy, tidy->order.keep_from);
+	if (r < 0)
+		return r;
+	if (tidy->archiver.pid != 0)
+		return delete_beside_child(tidy);
+	return delete_before(tidy, tidy->order.keep_from);
 }
 
 static int run(void *argument)

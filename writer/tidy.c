@@ -10,7 +10,7 @@ enum {
 	CHILD_MS = 1000,   /* between looks at the child                                   */
 	SHORT_MS = 250,    /* between looks for room                                       */
 	FAILED_S = 600,    /* until a child that has failed is followed by another         */
-	TIMES_AT_REST = 9, /* the second thread spends at most one part in ten on this     */
+	TIMES_AT_REST = 9, /* the second thread spends one part in ten on looking            */
 };
 
 static int64_t now_ns(const struct tidy *tidy)
@@ -190,7 +190,9 @@ static void done(void *argument)
 	const struct tidy_result *result = &tidy->result;
 
 	tidy->is_under_way = false;
-	tidy->rest_until = now_ns(tidy) + TIMES_AT_REST * result->took_ns;
+	tidy->rest_until = now_ns(tidy);
+	if (result->retained.files == 0) /* else the log may have grown meanwhile */
+		tidy->rest_until += TIMES_AT_REST * result->took_ns;
 	tidy->next = now_ns(tidy) + pause_ns(tidy);
 	if (result->retained.files > 0)
 		pages_try_again(tidy->pages);

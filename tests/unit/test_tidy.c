@@ -447,6 +447,26 @@ Test(tidy, most_of_the_second_threads_time_is_left_to_files)
 	cr_assert(turn(), "but where none can be made there is nothing else to do");
 }
 
+static int slow_fsync(int fd)
+{
+	time_passed_ns += NS_PER_S;
+	return sys_real.fsync(fd);
+}
+
+Test(tidy, after_a_deletion_nobody_rests)
+{
+	sys.fsync = slow_fsync;
+	config.compress = false;
+	config.max_files = 4;
+	settle(6);
+	look();
+	cr_assert(!exists(1, 2) && exists(2, 3));
+	config.max_files = 3;
+	pages.seals_done++;
+	cr_assert(turn());
+	cr_assert(!exists(2, 3));
+}
+
 Test(tidy, more_than_a_batch_goes_without_a_pause)
 {
 	for (uint64_t file_no = 7; file_no <= 40; file_no++)

@@ -60,7 +60,7 @@ struct archive_result {
 };
 
 /**
- * archive_volumes() - compress all sealed files in @range, oldest first.
+ * archive_volumes() - compress all sealed files in @range, the newest first: they stay longest.
  * @show: how far it is, also where standard error is no terminal.
  * What keeps one file from being compressed is said in a line on standard error.
  * Return: 0, also with failed files; -errno the directory cannot be listed, with a reason.

@@ -91,7 +91,7 @@ static void archive_listed(const struct archive_log *log, const struct logdir_li
 		meter->files_all++;
 		meter->bytes_all += size_of(log, &list->files[i]);
 	}
-	for (size_t i = 0; i < list->count; i++) {
+	for (size_t i = list->count; i-- > 0;) {
 		if (is_due(&list->files[i], range))
 			archive_one(log, &list->files[i], meter, result);
 	}

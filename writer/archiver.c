@@ -33,6 +33,7 @@ int archiver_start(struct archiver *archiver, struct archive_range range)
 		return reason_set(pid, "cannot start a process that compresses: %s",
 				  strerror(-pid));
 	archiver->pid = pid;
+	archiver->is_killed = false;
 	archiver->range = range;
 	POINT(archiver_started);
 	return 0;
@@ -49,14 +50,23 @@ enum archiver_state archiver_poll(struct archiver *archiver)
 	if (r == 0)
 		return ARCHIVER_RUNS;
 	archiver->pid = 0;
+	if (archiver->is_killed)
+		return ARCHIVER_IDLE;
 	return r > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? ARCHIVER_DONE
 								      : ARCHIVER_FAILED;
 }
 
+void archiver_kill(struct archiver *archiver)
+{
+	if (archiver->pid == 0)
+		return;
+	archiver->is_killed = true;
+	(void)archiver->log.sys->kill(archiver->pid, SIGKILL);
+}
+
 void archiver_stop(struct archiver *archiver)
 {
-	if (archiver->pid != 0)
-		(void)archiver->log.sys->kill(archiver->pid, SIGKILL);
+	archiver_kill(archiver);
 	while (archiver_poll(archiver) == ARCHIVER_RUNS)
 		(void)archiver->log.sys->sleep(GONE_STEP_US * (int64_t)NS_PER_US);
 }

@@ -15,6 +15,7 @@ struct archiver {
 	int lock;  /* of the directory; borrowed                                                 */
 	bool show; /* have the child show how far it is                                          */
 	int pid;   /* 0: none runs                                                               */
+	bool is_killed; /* by us: its end is no failure                                      */
 	struct archive_range range; /* of the child, or of the last one                          */
 };
 
@@ -31,7 +32,11 @@ enum archiver_state {
 /* Without waiting. DONE and FAILED are told once. */
 enum archiver_state archiver_poll(struct archiver *archiver);
 
-/* Kill the child and wait until it is gone: nothing but us changes the log from here on. What it
+/* Kill the child, if one runs. It is gone when archiver_poll() says IDLE: at the lowest priority
+ * dying, too, may take its time. */
+void archiver_kill(struct archiver *archiver);
+
+/* ... and wait until it is gone: nothing but us changes the log from here on. What it
  * left half done the next one does again. */
 void archiver_stop(struct archiver *archiver);
 

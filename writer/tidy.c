@@ -10,7 +10,7 @@ enum {
 	CHILD_MS = 1000,   /* between looks at the child                                   */
 	SHORT_MS = 250,    /* between looks for room                                       */
 	FAILED_S = 600,    /* until a child that has failed is followed by another         */
-	TIMES_AT_REST = 9, /* the second thread spends at most one part in ten on this     */
+	TIMES_AT_REST = 9, /* the second thread spends one part in ten on looking            */
 };
 
 static int64_t now_ns(const struct tidy *tidy)
@@ -59,11 +59,26 @@ static bool is_archiving(const struct tidy *tidy)
 	       now_ns(tidy) >= tidy->archive_at;
 }
 
+static int find_first(struct tidy *tidy, uint64_t volume_no)
+{
+	struct logdir_list list;
+	const int r = logdir_list_from(tidy->sys, tidy->retain.dir, volume_no, &list);
+
+	if (r < 0)
+		return reason_set(r, "%s: cannot list it: %s", tidy->retain.path, strerror(-r));
+	tidy->child_first = list.count ? list.files[0] : (struct logdir_file){ 0 };
+	logdir_list_free(&list);
+	return 0;
+}
+
 static void start_child(struct tidy *tidy)
 {
 	const struct archive_range range = { tidy->archived_before, tidy->order.archive_before };
+	int r = find_first(tidy, range.from);
 
-	if (archiver_start(&tidy->archiver, range) == 0)
+	if (r == 0)
+		r = archiver_start(&tidy->archiver, range);
+	if (r == 0)
 		return;
 	say_news(&tidy->told, reason_get());
 	retry_later(tidy);
@@ -83,19 +98,41 @@ static int set_room(struct tidy *tidy)
 		     : 0;
 }
 
-static int delete_oldest(struct tidy *tidy)
+static int delete_before(struct tidy *tidy, uint64_t file_no)
+{
+	return retain_run(&tidy->retain, &tidy->order.limits, file_no,
+			  tidy->sys->now(CLOCK_REALTIME), &tidy->result.retained);
+}
+
+/* I2. Nobody waits for the child's end here: files are to be made and sealed. */
+static int delete_beside_child(struct tidy *tidy)
 {
 	const struct tidy_order *order = &tidy->order;
-	const int64_t now = tidy->sys->now(CLOCK_REALTIME);
-	int r = set_room(tidy);
+	struct retain_result *result = &tidy->result.retained;
+	int r = delete_before(tidy, min_u64(order->keep_from, tidy->child_first.file_no));
 
-	if (r == 0)
-		r = retain_due(&tidy->retain, &order->limits, order->keep_from, now);
-	if (r <= 0)
+	if (r == 0 && result->files == 0)
+		r = retain_due(&tidy->retain, &order->limits, order->keep_from,
+			       tidy->sys->now(CLOCK_REALTIME));
+	if (r < 0 || (r == 0 && result->files == 0))
 		return r;
-	archiver_stop(&tidy->archiver); /* I2 */
-	return retain_run(&tidy->retain, &order->limits, order->keep_from, now,
-			  &tidy->result.retained);
+	result->more = true; /* of the child's own */
+	if (result->files > 0)
+		return 0;
+	archiver_kill(&tidy->archiver);
+	tidy->archived_before = max_u64(tidy->archived_before, tidy->child_first.volume_no + 1);
+	return 0;
+}
+
+static int delete_oldest(struct tidy *tidy)
+{
+	const int r = set_room(tidy);
+
+	if (r < 0)
+		return r;
+	if (tidy->archiver.pid != 0)
+		return delete_beside_child(tidy);
+	return delete_before(tidy, tidy->order.keep_from);
 }
 
 static int run(void *argument)
@@ -154,7 +191,9 @@ static void done(void *argument)
 	const struct tidy_result *result = &tidy->result;
 
 	tidy->is_under_way = false;
-	tidy->rest_until = now_ns(tidy) + TIMES_AT_REST * result->took_ns;
+	tidy->rest_until = now_ns(tidy);
+	if (result->retained.files == 0) /* else the log may have grown meanwhile */
+		tidy->rest_until += TIMES_AT_REST * result->took_ns;
 	tidy->next = now_ns(tidy) + pause_ns(tidy);
 	if (result->retained.files > 0)
 		pages_try_again(tidy->pages);

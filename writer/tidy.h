@@ -7,7 +7,10 @@
  *
  * I1. Nothing is compressed or deleted from the file on from which a restart would go on: that is
  *     pages->settled, and before this run's first FILE page is complete what recovery has found.
- * I2. A file is deleted only when no child runs: it might be compressing that very file.
+ * I2. Beside a child only files before its own are deleted: it might be compressing that very one.
+ *     Where the first of its own is to go, the child is stopped, and the next one leaves that
+ *     volume out: it is about to go. Each child begins with the newest. So one that is slower than
+ *     the log comes to its ends all the same, with what is kept longest.
  * I3. With less room than --min-free wants, what can be compressed is. The oldest are deleted for
  *     room only if --on-full says so, and then if a page waits for a file, or nothing is left
  *     to compress.
@@ -57,8 +60,9 @@ struct tidy {
 	struct retain retain;
 	struct archiver archiver;
 	struct told told;
-	uint64_t archived_before; /* volume: those before it were gone through in this run   */
-	int64_t archive_at;       /* CLOCK_MONOTONIC: no child before, since one has failed  */
+	uint64_t archived_before; /* volume: those before it were gone through, or left out  */
+	struct logdir_file child_first; /* the oldest file that the child may touch           */
+	int64_t archive_at; /* CLOCK_MONOTONIC: no child before, since one has failed  */
 };
 
 /**

@@ -23,7 +23,8 @@ enum { CHILD = 4711, FILE_SIZE = 64 * 1024 };
 static struct {
 	unsigned started;
 	bool runs;
-	int status; /* as of waitpid(), when it does not run */
+	bool lingers; /* after a kill                                                        */
+	int status;   /* as of waitpid(), when it does not run */
 	int refusal;
 	unsigned kills;
 	unsigned files_at_kill;
@@ -77,7 +78,7 @@ static int kill_by_hand(int pid, int signal)
 	cr_assert(pid == CHILD && signal == SIGKILL);
 	child.kills++;
 	child.files_at_kill = exists(1, 1);
-	child.runs = false;
+	child.runs = child.lingers;
 	child.status = SIGKILL;
 	return 0;
 }
@@ -267,15 +268,51 @@ Test(tidy, a_child_is_stopped_when_compressing_is_no_longer_wanted)
 	cr_assert(child.kills == 1 && child_shown() == 0);
 }
 
-Test(tidy, nothing_is_deleted_beside_a_child)
+Test(tidy, what_a_child_may_be_at_is_not_deleted_beside_it)
 {
 	settle(5);
 	look();
 	config.max_files = 5;
 	look();
-	cr_assert(child.kills == 1 && child.files_at_kill == 1, "first the child went");
+	cr_assert(child.kills == 1 && exists(1, 1), "first the child goes");
+	look();
 	cr_assert(!exists(1, 1) && exists(1, 2));
-	cr_assert(child.started == 2 && child.from == 1, "then another began anew");
+	cr_assert(child.started == 2 && child.from == 2, "and the next leaves that volume out");
+}
+
+Test(tidy, a_child_that_is_slow_to_die_is_not_waited_for)
+{
+	settle(5);
+	look();
+	config.max_files = 5;
+	child.lingers = true;
+	look();
+	look();
+	cr_assert(child.runs && exists(1, 1));
+	child.runs = false;
+	look();
+	cr_assert(!exists(1, 1) && child.started == 2, "and its end was no failure");
+	child.lingers = false;
+}
+
+Test(tidy, what_lies_before_a_childs_files_is_deleted_beside_it)
+{
+	settle(3);
+	look();
+	child_ends(0);
+	look();
+	settle(5);
+	look();
+	cr_assert(child.started == 2 && child.from == 2);
+	config.max_files = 4;
+	look();
+	cr_assert(!exists(1, 1) && !exists(1, 2) && exists(2, 3));
+	cr_assert(child.kills == 0 && child.runs);
+	config.max_files = 3;
+	look();
+	cr_assert(exists(2, 3) && child.kills == 1);
+	look();
+	cr_assert(!exists(2, 3) && exists(2, 4));
 }
 
 Test(tidy, where_nothing_is_to_go_the_child_is_left_alone)
@@ -397,6 +434,7 @@ Test(tidy, a_full_disk_is_a_reason_to_look)
 Test(tidy, files_grow_old_without_anybody_doing_anything)
 {
 	config.max_age_ns = INT64_C(300) * NS_PER_S;
+	config.compress = false;
 	settle(5);
 	cr_assert(turn());
 	cr_assert(exists(1, 1));
@@ -417,6 +455,26 @@ Test(tidy, most_of_the_second_threads_time_is_left_to_files)
 	pages.seals_done++;
 	pages.is_fileless = true;
 	cr_assert(turn(), "but where none can be made there is nothing else to do");
+}
+
+static int slow_fsync(int fd)
+{
+	time_passed_ns += NS_PER_S;
+	return sys_real.fsync(fd);
+}
+
+Test(tidy, after_a_deletion_nobody_rests)
+{
+	sys.fsync = slow_fsync;
+	config.compress = false;
+	config.max_files = 4;
+	settle(6);
+	look();
+	cr_assert(!exists(1, 2) && exists(2, 3));
+	config.max_files = 3;
+	pages.seals_done++;
+	cr_assert(turn());
+	cr_assert(!exists(2, 3));
 }
 
 Test(tidy, more_than_a_batch_goes_without_a_pause)

@@ -125,18 +125,66 @@ static int push_own(struct binding *binding, const struct record_header *header,
 	return r;
 }
 
+/* Payload that shares its header's block: such a record is one block and one word. */
+enum { SHORT_MAX = BLOCK_SIZE - sizeof(struct record_header) };
+
+/* Stores wait for their lines in order, and few fit into the queue: so lines are asked for ahead
+ * of time, and short payload is copied in few pieces, without a call. */
+enum {
+	BLOCKS_AHEAD = 16,
+	WORDS_AHEAD = 32,
+};
+
+/* Pieces of sizes that the compiler knows; they overlap. */
+static inline __attribute__((always_inline)) void copy_short(uint8_t *to, const uint8_t *from,
+							     size_t size)
+{
+	if (size > 32) {
+		memcpy(to, from, 32);
+		memcpy(to + size - 16, from + size - 16, 16);
+	} else if (size >= 16) {
+		memcpy(to, from, 16);
+		memcpy(to + size - 16, from + size - 16, 16);
+	} else if (size >= 8) {
+		memcpy(to, from, 8);
+		memcpy(to + size - 8, from + size - 8, 8);
+	} else {
+		for (size_t i = 0; i < size; i++)
+			to[i] = from[i];
+	}
+}
+
+/* A record of one block. */
+static inline __attribute__((always_inline)) void fill_short(const struct lane *lane,
+							     uint64_t position,
+							     const struct record_header *header,
+							     const void *payload)
+{
+	uint8_t *block = lane_block(lane, position);
+
+	prefetch_for_store(block + (size_t)BLOCKS_AHEAD * BLOCK_SIZE);
+	prefetch_for_store(lane_word(lane, position) + WORDS_AHEAD);
+	memcpy(block, header, sizeof(*header));
+	copy_short(block + sizeof(*header), payload, header->length);
+}
+
 /* ---- lane 0 ---- */
 
-static int push_lane0(const struct shared_lane *shared, struct record_header *header,
-		      const void *payload, uint64_t *ret_end)
+static inline int push_lane0(const struct shared_lane *shared, const struct record_header *header,
+			     const void *payload, uint64_t *ret_end)
 {
 	const uint32_t blocks = record_blocks(header->length);
-	uint64_t position;
-	const int r = ring_claim_shared(shared, blocks, &position, &header->ticks);
+	struct record_header stamped = *header;
+	uint64_t position, ticks;
+	const int r = ring_claim_shared(shared, blocks, &position, &ticks);
 
 	if (r < 0)
 		return r;
-	ring_fill(&shared->lane, position, header, payload);
+	stamped.ticks = ticks;
+	if (blocks == 1)
+		fill_short(&shared->lane, position, &stamped, payload);
+	else
+		ring_fill(&shared->lane, position, &stamped, payload);
 	ring_publish(&shared->lane, position, blocks, shared->owner);
 	*ret_end = position + blocks;
 	return 0;
@@ -154,7 +202,8 @@ static struct shared_lane shared_lane(const struct ring_map *map, const struct l
 	};
 }
 
-static int push_shared(struct binding *binding, struct record_header *header, const void *payload)
+static inline int push_shared(struct binding *binding, const struct record_header *header,
+			      const void *payload)
 {
 	struct shared_lane shared =
 		shared_lane(binding->map, &binding->lane, binding->page, binding->owner);
@@ -615,35 +664,6 @@ static COLD int push_cold(uintptr_t token, int level, const void *data, size_t s
 	return producer_attempt(token, &push, true, &binding);
 }
 
-/* Payload that shares its header's block: such a record is one block and one word. */
-enum { SHORT_MAX = BLOCK_SIZE - sizeof(struct record_header) };
-
-/* Stores wait for their lines in order, and few fit into the queue: so lines are asked for ahead
- * of time, and short payload is copied in few pieces, without a call. */
-enum {
-	BLOCKS_AHEAD = 16,
-	WORDS_AHEAD = 32,
-};
-
-/* Pieces of sizes that the compiler knows; they overlap. */
-static inline __attribute__((always_inline)) void copy_short(uint8_t *to, const uint8_t *from,
-							     size_t size)
-{
-	if (size > 32) {
-		memcpy(to, from, 32);
-		memcpy(to + size - 16, from + size - 16, 16);
-	} else if (size >= 16) {
-		memcpy(to, from, 16);
-		memcpy(to + size - 16, from + size - 16, 16);
-	} else if (size >= 8) {
-		memcpy(to, from, 8);
-		memcpy(to + size - 8, from + size - 8, 8);
-	} else {
-		for (size_t i = 0; i < size; i++)
-			to[i] = from[i];
-	}
-}
-
 /* Is there nothing to tell, and does the level pass? */
 static inline bool is_fast(const struct binding *binding, int level)
 {
@@ -653,7 +673,18 @@ static inline bool is_fast(const struct binding *binding, int level)
 	return level <= control && !binding->pending;
 }
 
-/* Any size, any clock. */
+/* Lane 0, with nothing to settle and nothing to tell. False: the long way has to be gone. */
+static bool push_shared_fast(struct binding *binding, int level, const void *data, size_t size)
+{
+	struct record_header header = { .length = (uint32_t)size,
+					.kind = RECORD_DATA,
+					.level = (uint8_t)level };
+
+	return is_fast(binding, level) && binding->left == 0 && size <= binding->record_max &&
+	       push_shared(binding, &header, data) == 0;
+}
+
+/* Any size, any clock, any lane. */
 static __attribute__((noinline)) int push_long(struct binding *binding, int level, const void *data,
 					       size_t size, uintptr_t frame)
 {
@@ -662,6 +693,10 @@ static __attribute__((noinline)) int push_long(struct binding *binding, int leve
 	uint64_t position;
 
 	mark_busy(binding, frame);
+	if (!is_own(binding) && push_shared_fast(binding, level, data, size)) {
+		unmark_busy(binding);
+		return 0;
+	}
 	position = load_relaxed(&binding->position);
 	if (unlikely(!is_fast(binding, level) || size > binding->record_max ||
 		     position + blocks > binding->limit)) {
@@ -688,12 +723,8 @@ static inline __attribute__((always_inline)) void publish_short(struct binding *
 					      .kind = RECORD_DATA,
 					      .level = (uint8_t)level,
 					      .ticks = ticks };
-	uint8_t *block = lane_block(&binding->lane, position);
 
-	prefetch_for_store(block + (size_t)BLOCKS_AHEAD * BLOCK_SIZE);
-	prefetch_for_store(lane_word(&binding->lane, position) + WORDS_AHEAD);
-	memcpy(block, &header, sizeof(header));
-	copy_short(block + sizeof(header), data, size);
+	fill_short(&binding->lane, position, &header, data);
 	ring_publish_word(&binding->lane, position, binding->short_word);
 	store_relaxed(&binding->position, position + 1);
 }

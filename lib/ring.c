@@ -60,16 +60,14 @@ static void walk_reload(struct walk *walk)
 	walk->position = max_u64(walk->position, released);
 }
 
-static struct walk walk_begin(const struct lane *lane, const struct shared_u64 *released_word,
-			      uint64_t hint)
+static void walk_begin(struct walk *walk, const struct lane *lane,
+		       const struct shared_u64 *released_word, uint64_t hint)
 {
-	struct walk walk = { .lane = lane, .released_word = released_word, .position = hint };
-
-	walk_reload(&walk);
+	*walk = (struct walk){ .lane = lane, .released_word = released_word, .position = hint };
+	walk_reload(walk);
 	/* A hint is only a place to look from: one beyond a full lane is nonsense. */
-	if (walk.position - walk.released > lane->block_count)
-		walk.position = walk.released;
-	return walk;
+	if (walk->position - walk->released > lane->block_count)
+		walk->position = walk->released;
 }
 
 /*
@@ -159,11 +157,12 @@ static int claim_at(const struct shared_lane *shared, struct walk *walk, uint64_
 int ring_claim_shared(const struct shared_lane *shared, uint32_t blocks, uint64_t *ret_position,
 		      uint64_t *ret_ticks)
 {
-	struct walk walk = walk_begin(&shared->lane, shared->released,
-				      load_acquire(shared->tail_hint)); /* MO hint:B <- hint:A */
+	const uint64_t hint = load_acquire(shared->tail_hint); /* MO hint:B <- hint:A */
+	struct walk walk;
 	uint64_t word;
 	int r;
 
+	walk_begin(&walk, &shared->lane, shared->released, hint);
 	for (;;) {
 		r = walk_look(&walk, &word);
 		if (r > 0)
@@ -225,11 +224,12 @@ bool ring_bury_at(const struct lane *lane, uint64_t position, uint32_t owner,
 int ring_bury(const struct lane *lane, const struct shared_u64 *released, uint32_t owner,
 	      uint64_t *ret_frontier, uint64_t *ret_data)
 {
-	struct walk walk = walk_begin(lane, released, 0);
+	struct walk walk;
 	uint64_t data = 0;
 	uint64_t word;
 	int r;
 
+	walk_begin(&walk, lane, released, 0);
 	while ((r = walk_look(&walk, &word)) > 0) {
 		if (!bury_one(lane, walk.position, word, owner))
 			continue;
@@ -272,10 +272,11 @@ bool record_is_admissible(const struct record_header *header)
 static void survey_walk(const struct lane *lane, const struct lane_status *status,
 			struct ring_survey *survey)
 {
-	struct walk walk = walk_begin(lane, &status->released, 0);
+	struct walk walk;
 	uint64_t word;
 	int r;
 
+	walk_begin(&walk, lane, &status->released, 0);
 	survey->released = walk.released;
 	survey->records_released = load_relaxed(&status->records_released);
 	while ((r = walk_look(&walk, &word)) > 0) {

@@ -46,7 +46,6 @@ LIBRARIES := $(BUILD)/libshmlog.a $(BUILD)/libshmlog.so.$(VERSION)
 HEADERS := $(wildcard include/*.h)
 SONAMES := libshmlog.so.$(SOVERSION) libshmlog.so
 EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard docs/examples/*.c))
-BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/e2e/*.c))
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 # What several suites use.
@@ -99,11 +98,7 @@ $(EXAMPLES) $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libshmlog.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) $^ $(LIB_LIBS)
 
-$(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(LIB_OBJECTS)
-	$(call say,LD,$@)
-	$(Q)$(LINK) $^ $(LIB_LIBS)
-
-.PHONY: check unit e2e headers style asan demo bench
+.PHONY: check unit e2e headers style asan demo
 check: unit fuzz-replay headers style e2e ## everything below but asan, demo and bench; under two minutes
 
 unit: $(UNIT_TESTS) ## unit tests
@@ -131,16 +126,13 @@ asan: ## unit tests and fuzz corpora with the address and undefined-behaviour sa
 demo: all ## the main job on real text: publish, write, read back, compare; under 30 seconds
 	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' tests/demo.sh
 
-bench: all $(BENCHES) ## ratios of this machine
-	$(Q)for bench in $(BENCHES); do $$bench || exit 1; done
-
 # ---- the proof suites: each has its rules beside its files, and adds itself to PROOFS ----
 
 # PROOFS_ASAN: what they want with sanitizers; built before, since two suites run at a time.
 PROOFS :=
 PROOFS_ASAN :=
 PROOF_PACKAGES := patch
-include $(sort $(wildcard tests/*/suite.mk))
+include $(sort $(wildcard tests/*/suite.mk)) bench/bench.mk
 
 .PHONY: proof proof-asan bugs
 proof: all proof-asan ## all proof suites, as CI runs them; FULL=1 for full counts; docs/TESTING.md says how long
@@ -196,7 +188,7 @@ proof-deps: | $(FIRST) ## ... and what the proof suites need besides
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile tests/*/suite.mk | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile tests/*/suite.mk bench/bench.mk | expand -t 18
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
 .SECONDARY:

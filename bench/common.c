@@ -1,0 +1,427 @@
+/*
+ * common.c - options, processors, time, statistics, the end. See common.h.
+ */
+#include "common.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "shmlog.h"
+
+enum {
+	CALIBRATION_MS = 50,
+	PAIRS = 10001,
+	BOUNCES = 500, /* of which the time is taken at once                                 */
+	BOUNCE_TIMES = 101,
+	BUSY_BYTES = 256 * 1024,
+	EVICT_BYTES = 16 * 1024 * 1024,
+};
+
+struct bench bench;
+
+static pid_t main_process;
+static void (*at_exit)(void);
+static volatile sig_atomic_t stop_wanted;
+
+/* ---- begin and end ---- */
+
+static void stop(int signal_no)
+{
+	(void)signal_no;
+	stop_wanted = 1;
+}
+
+bool bench_is_over(void)
+{
+	return stop_wanted;
+}
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *at)
+{
+	(void)status;
+	(void)type;
+	(void)at;
+	return remove(path);
+}
+
+void remove_tree(const char *path)
+{
+	(void)nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void clean(void)
+{
+	if (getpid() != main_process)
+		return;
+	if (at_exit)
+		at_exit();
+	if (bench.directory[0])
+		remove_tree(bench.directory);
+}
+
+void bench_at_exit(void (*function)(void))
+{
+	at_exit = function;
+}
+
+void die(const char *what, int error)
+{
+	if (!stop_wanted)
+		(void)fprintf(stderr, "%s: %s: %s\n", bench.name, what, shmlog_strerror(error));
+	if (getpid() != main_process)
+		_exit(1);
+	exit(1);
+}
+
+static void make_directory(const char *parent)
+{
+	(void)snprintf(bench.directory, sizeof(bench.directory), "%s/shmlog-bench.XXXXXX", parent);
+	if (mkdtemp(bench.directory))
+		return;
+	bench.directory[0] = '\0';
+	die(parent, -errno);
+}
+
+/* The first two that we may run on. */
+static void find_processors(void)
+{
+	cpu_set_t set;
+
+	bench.producer_cpu = bench.consumer_cpu = -1;
+	(void)sched_getaffinity(0, sizeof(set), &set);
+	for (int i = 0; i < CPU_SETSIZE && bench.consumer_cpu < 0; i++) {
+		if (!CPU_ISSET((unsigned)i, &set))
+			continue;
+		if (bench.producer_cpu < 0)
+			bench.producer_cpu = i;
+		else
+			bench.consumer_cpu = i;
+	}
+	if (bench.consumer_cpu < 0)
+		bench.consumer_cpu = bench.producer_cpu;
+}
+
+static void measure_clock(void)
+{
+	const uint64_t ns = clock_monotonic_ns();
+	const uint64_t ticks = clock_counter();
+
+	while (clock_monotonic_ns() - ns < CALIBRATION_MS * NS_PER_MS)
+		;
+	bench.ns_per_tick = (double)(clock_monotonic_ns() - ns) / (double)(clock_counter() - ticks);
+}
+
+static void measure_pair(void)
+{
+	struct samples pairs = { 0 };
+
+	for (unsigned i = 0; i < PAIRS; i++) {
+		const uint64_t began = ticks_in_order();
+
+		samples_add(&pairs, (double)(ticks_in_order() - began));
+	}
+	bench.pair_ticks = (uint64_t)samples_at(&pairs, 0.5);
+	samples_free(&pairs);
+}
+
+static const char *take_options(int argc, char **argv)
+{
+	const char *parent = "/var/tmp"; /* a disk; /tmp may be memory */
+	int option;
+
+	while ((option = getopt(argc, argv, "qajd:")) != -1) {
+		if (option == '?') {
+			(void)fprintf(stderr, "usage: %s [-q] [-a] [-j] [-d DIR]\n", bench.name);
+			exit(64);
+		}
+		bench.is_quick |= option == 'q';
+		bench.is_all |= option == 'a';
+		bench.is_json |= option == 'j';
+		parent = option == 'd' ? optarg : parent;
+	}
+	return parent;
+}
+
+void bench_begin(const char *name, int argc, char **argv)
+{
+	const struct sigaction action = { .sa_handler = stop };
+	const char *parent;
+
+	bench.name = name;
+	main_process = getpid();
+	parent = take_options(argc, argv);
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+	(void)atexit(clean);
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
+	make_directory(parent);
+	find_processors();
+	run_on(bench.producer_cpu);
+	measure_clock();
+	measure_pair();
+	bench.line_ns = line_latency_ns();
+}
+
+static const char *processor_model(char *line, size_t size)
+{
+	FILE *file = fopen("/proc/cpuinfo", "re");
+	char *colon = NULL;
+
+	while (file && fgets(line, (int)size, file))
+		if (!strncmp(line, "model name", 10) && (colon = strchr(line, ':')))
+			break;
+	if (file)
+		(void)fclose(file);
+	line[strcspn(line, "\n")] = '\0';
+	return colon ? colon + 2 : "?";
+}
+
+int bench_end(bool is_good)
+{
+	const double after = line_latency_ns();
+	const time_t now = time(NULL);
+	char date[32], line[256];
+	struct utsname kernel;
+	double load = 0;
+
+	(void)uname(&kernel);
+	(void)getloadavg(&load, 1);
+	(void)strftime(date, sizeof(date), "%Y-%m-%d %H:%M UTC", gmtime(&now));
+	printf(bench.is_json
+		       ? "{\"bench\":\"%s\",\"machine\":\"%s, %ld processors, Linux %s\",\"date\":"
+			 "\"%s\",\"load\":%.1f,\"line_ns\":[%.0f,%.0f]}\n"
+		       : "%s: %s, %ld processors, Linux %s, %s, load %.1f; one line between the "
+			 "processors: %.0f ns before, %.0f ns after\n",
+	       bench.name, processor_model(line, sizeof(line)), sysconf(_SC_NPROCESSORS_ONLN),
+	       kernel.release, date, load, bench.line_ns, after);
+	return !is_good || stop_wanted;
+}
+
+/* ---- processes and processors ---- */
+
+void run_on(int processor)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)processor, &set);
+	(void)sched_setaffinity(0, sizeof(set), &set);
+}
+
+pid_t bench_fork(int processor)
+{
+	const pid_t parent = getpid();
+	pid_t pid;
+
+	(void)fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		die("fork", -errno);
+	if (pid > 0)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	run_on(processor);
+	return 0;
+}
+
+int bench_wait(pid_t pid, int signal_no)
+{
+	int status = 0;
+
+	if (signal_no)
+		(void)kill(pid, signal_no);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+double cpu_seconds(pid_t pid)
+{
+	struct timespec used = { 0 };
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) == 0)
+		(void)clock_gettime(clock, &used);
+	return (double)used.tv_sec + (double)used.tv_nsec / NS_PER_S;
+}
+
+void *shared_memory(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		die("memory", -errno);
+	return memory;
+}
+
+struct bounce {
+	_Alignas(128) struct shared_u64 ball;
+};
+
+static void *bounce_back(void *argument)
+{
+	struct bounce *bounce = argument;
+
+	run_on(bench.consumer_cpu);
+	for (uint64_t i = 0; i < (uint64_t)BOUNCES * BOUNCE_TIMES; i++) {
+		while (load_relaxed(&bounce->ball) != 2 * i + 1)
+			;
+		store_relaxed(&bounce->ball, 2 * i + 2);
+	}
+	return NULL;
+}
+
+static double time_bounces(struct bounce *bounce)
+{
+	const uint64_t first = load_relaxed(&bounce->ball);
+	const uint64_t began = clock_counter();
+
+	for (uint64_t ball = first; ball < first + 2 * BOUNCES; ball += 2) {
+		store_relaxed(&bounce->ball, ball + 1);
+		while (load_relaxed(&bounce->ball) != ball + 2)
+			;
+	}
+	return ns_of_ticks(clock_counter() - began) / (2 * BOUNCES);
+}
+
+double line_latency_ns(void)
+{
+	struct samples times = { 0 };
+	struct bounce bounce = { 0 };
+	double median;
+	pthread_t other;
+
+	if (bench.producer_cpu == bench.consumer_cpu)
+		return 0;
+	if (pthread_create(&other, NULL, bounce_back, &bounce))
+		return 0;
+	for (size_t i = 0; i < BOUNCE_TIMES; i++)
+		samples_add(&times, time_bounces(&bounce));
+	(void)pthread_join(other, NULL);
+	median = samples_at(&times, 0.5);
+	samples_free(&times);
+	return median;
+}
+
+/* ---- time ---- */
+
+void nap_us(unsigned us)
+{
+	const struct timespec time = { .tv_sec = us / 1000000,
+				       .tv_nsec = (long)(us % 1000000) * NS_PER_US };
+
+	(void)nanosleep(&time, NULL);
+}
+
+static void walk(uint8_t *memory, size_t size)
+{
+	for (size_t i = 0; i < size; i += 64)
+		memory[i]++;
+	__asm__ volatile("" : : "r"(memory) : "memory");
+}
+
+void be_busy_us(unsigned us)
+{
+	static uint8_t work[BUSY_BYTES];
+	const uint64_t end = clock_monotonic_ns() + (uint64_t)us * NS_PER_US;
+
+	do
+		walk(work, sizeof(work));
+	while (clock_monotonic_ns() < end);
+}
+
+void evict_caches(void)
+{
+	static uint8_t work[EVICT_BYTES];
+
+	walk(work, sizeof(work));
+}
+
+double ns_of_ticks(uint64_t ticks)
+{
+	return (double)ticks * bench.ns_per_tick;
+}
+
+double seconds_since(uint64_t began_ns)
+{
+	return (double)(clock_monotonic_ns() - began_ns) / NS_PER_S;
+}
+
+/* ---- statistics ---- */
+
+/* All room at once, and touched: nothing is paid for while times are taken. */
+void samples_add(struct samples *samples, double value)
+{
+	if (!samples->values)
+		samples->values = shared_memory(SAMPLES_MAX * sizeof(*samples->values));
+	if (samples->count == SAMPLES_MAX)
+		return;
+	samples->values[samples->count++] = (float)value;
+	samples->is_sorted = false;
+}
+
+static int compare_floats(const void *left, const void *right)
+{
+	const float a = *(const float *)left, b = *(const float *)right;
+
+	return (a > b) - (a < b);
+}
+
+double samples_at(struct samples *samples, double share)
+{
+	if (samples->count == 0)
+		return 0;
+	if (!samples->is_sorted)
+		qsort(samples->values, samples->count, sizeof(*samples->values), compare_floats);
+	samples->is_sorted = true;
+	return (double)samples->values[(size_t)((double)(samples->count - 1) * share + 0.5)];
+}
+
+void samples_free(struct samples *samples)
+{
+	if (samples->values)
+		(void)munmap(samples->values, SAMPLES_MAX * sizeof(*samples->values));
+	*samples = (struct samples){ 0 };
+}
+
+void print_spread(struct samples *samples, int digits)
+{
+	char range[32];
+
+	(void)snprintf(range, sizeof(range), "(%.*f .. %.*f)", digits, samples_at(samples, 0.1),
+		       digits, samples_at(samples, 0.9));
+	printf(" %8.*f %-17s", digits, samples_at(samples, 0.5), range);
+}
+
+void json_spread(const char *name, struct samples *samples)
+{
+	printf(",\"%s\":[%.4g,%.4g,%.4g]", name, samples_at(samples, 0.5), samples_at(samples, 0.1),
+	       samples_at(samples, 0.9));
+}
+
+void json_percentiles(const char *name, struct samples *samples)
+{
+	static const double shares[] = { 0.5,   0.75,  0.9,   0.95,   0.98,   0.99,
+					 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999 };
+
+	printf(",\"%s\":[", name);
+	for (size_t i = 0; i < COUNT_OF(shares); i++)
+		printf("[%g,%.1f],", shares[i], samples_at(samples, shares[i]));
+	printf("[1,%.1f]]", samples_at(samples, 1));
+}

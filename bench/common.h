@@ -1,0 +1,118 @@
+/*
+ * common.h - what all benchmarks share: options, processors, time, statistics, the end.
+ *
+ * A benchmark is one process that begins with bench_begin() and leaves through bench_end(). The
+ * only state is `bench`, which nobody changes in between. Whatever ends the process (the end,
+ * die(), Ctrl-C) removes the directory that it worked in, and what bench_at_exit() was told of.
+ * Nothing here asserts a time.
+ */
+#ifndef SHMLOG_BENCH_COMMON_H
+#define SHMLOG_BENCH_COMMON_H
+
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "base.h"
+#include "clock.h"
+
+struct bench {
+	const char *name;
+	bool is_quick;       /* -q: small, to see that it works                             */
+	bool is_all;         /* -a                                                          */
+	bool is_json;        /* -j: one object a line                                       */
+	char directory[128]; /* for everything that is written; below -d DIR                */
+	int producer_cpu;    /* -1 is never there; the same as the other where there is one */
+	int consumer_cpu;
+	double ns_per_tick;
+	uint64_t pair_ticks; /* two ordered reads of the counter with nothing in between    */
+	double line_ns;      /* one line from processor to processor, at the begin           */
+};
+extern struct bench bench;
+
+/* Options -q -a -j -d DIR; pins the caller to bench.producer_cpu. Exits with 64 on others. */
+void bench_begin(const char *name, int argc, char **argv);
+
+/* Says what the machine was like, before and after. Returns the exit status. */
+int bench_end(bool is_good);
+
+/* Ctrl-C, TERM: loops end, the programs go on to bench_end(). */
+bool bench_is_over(void);
+
+/* "bench: what: why" and exit with 1; in a child of fork() only that one ends. */
+_Noreturn void die(const char *what, int error);
+
+/* Called at exit of the benchmark's own process. One place, the stage's. */
+void bench_at_exit(void (*function)(void));
+
+void remove_tree(const char *path);
+
+/* ---- processes and processors ---- */
+
+void run_on(int processor);
+
+/* A child that dies with its parent, does not remove its directory, and runs on @processor. */
+pid_t bench_fork(int processor);
+
+/* TERM (0: nothing is sent), then waited for. Its exit status, or 128 + signal. */
+int bench_wait(pid_t pid, int signal_no);
+
+/* Seconds of processor time that a living process has used so far. */
+double cpu_seconds(pid_t pid);
+
+/* Memory that parent and children share; zeroed, touched. */
+void *shared_memory(size_t size);
+
+/* Nanoseconds that one line takes from one processor to the other; 0 where there is only one. */
+double line_latency_ns(void);
+
+/* ---- time ---- */
+
+void nap_us(unsigned us);
+void be_busy_us(unsigned us); /* and push other things out of the first caches            */
+void evict_caches(void);      /* walk more memory than a processor has second-level cache  */
+
+/* The counter, read neither before what comes earlier nor after what comes later. */
+static inline uint64_t ticks_in_order(void)
+{
+	uint64_t ticks;
+
+#if defined(__x86_64__)
+	__builtin_ia32_lfence();
+	ticks = clock_counter();
+	__builtin_ia32_lfence();
+#else
+	__asm__ volatile("isb" : : : "memory");
+	ticks = clock_counter();
+	__asm__ volatile("isb" : : : "memory");
+#endif
+	return ticks;
+}
+
+double ns_of_ticks(uint64_t ticks);
+double seconds_since(uint64_t began_ns); /* of clock_monotonic_ns() */
+
+/* ---- statistics ---- */
+
+enum { SAMPLES_MAX = 1 << 20 };
+
+/* Zero-initialised: empty. Beyond SAMPLES_MAX nothing is added any more. */
+struct samples {
+	float *values;
+	size_t count;
+	bool is_sorted;
+};
+
+void samples_add(struct samples *samples, double value);
+double samples_at(struct samples *samples, double share); /* 0.5: the median; 0 if empty  */
+void samples_free(struct samples *samples);
+
+/* "median (p10 .. p90)", 26 columns wide. */
+void print_spread(struct samples *samples, int digits);
+
+/* "name":[median,p10,p90] with the comma before it. */
+void json_spread(const char *name, struct samples *samples);
+
+/* "name":[[share,value], ...], p50 to p99.99 and the largest. */
+void json_percentiles(const char *name, struct samples *samples);
+
+#endif

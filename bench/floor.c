@@ -10,23 +10,18 @@
 #include "record_layout.h"
 #include "ring_layout.h"
 
-static uint32_t blocks_of(uint32_t payload_size)
-{
-	return (uint32_t)(align_up(sizeof(struct record_header) + payload_size, BLOCK_SIZE) /
-			  BLOCK_SIZE);
-}
-
+/* The size is a constant where this is inlined: the copy is as short as it can be. */
 static inline __attribute__((always_inline)) void
-copy_records(struct floor *floor, const void *payload, unsigned count, bool is_stamped)
+copy_records(struct floor *floor, const void *payload, unsigned count, uint32_t size)
 {
-	const uint32_t size = floor->payload_size;
-	const uint64_t step = blocks_of(size) * (uint64_t)BLOCK_SIZE;
+	const uint64_t step = align_up(sizeof(struct record_header) + size, BLOCK_SIZE);
 
 	for (unsigned i = 0; i < count; i++) {
 		const struct record_header header = { .length = size,
 						      .kind = RECORD_DATA,
 						      .level = 6,
-						      .ticks = is_stamped ? clock_counter() : 0 };
+						      .ticks = floor->is_stamped ? clock_counter()
+										 : 0 };
 		uint64_t offset = floor->position & (floor->size - 1);
 		uint8_t *block;
 
@@ -41,23 +36,24 @@ copy_records(struct floor *floor, const void *payload, unsigned count, bool is_s
 	}
 }
 
-static __attribute__((noinline)) void stamped(struct floor *floor, const void *payload,
-					      unsigned count)
+__attribute__((noinline)) void floor_burst(struct floor *floor, const void *payload, unsigned count)
 {
-	copy_records(floor, payload, count, true);
-}
-
-static __attribute__((noinline)) void bare(struct floor *floor, const void *payload, unsigned count)
-{
-	copy_records(floor, payload, count, false);
-}
-
-void floor_burst(struct floor *floor, const void *payload, unsigned count)
-{
-	if (floor->is_stamped)
-		stamped(floor, payload, count);
-	else
-		bare(floor, payload, count);
+	switch (floor->payload_size) {
+	case 8:
+		copy_records(floor, payload, count, 8);
+		break;
+	case 40:
+		copy_records(floor, payload, count, 40);
+		break;
+	case 256:
+		copy_records(floor, payload, count, 256);
+		break;
+	case 1024:
+		copy_records(floor, payload, count, 1024);
+		break;
+	default:
+		copy_records(floor, payload, count, floor->payload_size);
+	}
 }
 
 static void *read_blocks(void *argument)

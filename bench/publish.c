@@ -432,7 +432,9 @@ static void print_head(void)
 	printf("A push beside the floor: medians (10 %% .. 90 %% of the rounds), ns of a record; "
 	       "single "
 	       "calls of all rounds, ns.\n"
-	       "dropped, on disk: counted by the producers, found in the log.\n"
+	       "Two producers: beside the same pushes of one alone. dropped, on disk: counted by "
+	       "the "
+	       "producers, found in the log.\n"
 	       "%-6s %5s %-5s %-9s %-6s %-11s %-11s %8s %-17s %8s %-17s %7s"
 	       " | %6s %6s %6s %6s %7s %8s | %6s %6s | %9s %9s\n",
 	       "lane", "bytes", "burst", "writer", "clock", "caches", "producers", "ratio", "",

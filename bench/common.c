@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -33,6 +34,7 @@ enum {
 struct bench bench;
 
 static pid_t main_process;
+static char in_memory[64];
 static void (*at_exit)(void);
 static volatile sig_atomic_t stop_wanted;
 
@@ -70,6 +72,8 @@ static void clean(void)
 		at_exit();
 	if (bench.directory[0])
 		remove_tree(bench.directory);
+	if (in_memory[0])
+		remove_tree(in_memory);
 }
 
 void bench_at_exit(void (*function)(void))
@@ -86,13 +90,20 @@ void die(const char *what, int error)
 	exit(1);
 }
 
-static void make_directory(const char *parent)
+static void make_directory(const char *parent, char *path, size_t size)
 {
-	(void)snprintf(bench.directory, sizeof(bench.directory), "%s/shmlog-bench.XXXXXX", parent);
-	if (mkdtemp(bench.directory))
+	(void)snprintf(path, size, "%s/shmlog-bench.XXXXXX", parent);
+	if (mkdtemp(path))
 		return;
-	bench.directory[0] = '\0';
+	path[0] = '\0';
 	die(parent, -errno);
+}
+
+const char *memory_directory(void)
+{
+	if (!in_memory[0])
+		make_directory("/dev/shm", in_memory, sizeof(in_memory));
+	return in_memory;
 }
 
 /* The first two that we may run on. */
@@ -167,7 +178,7 @@ void bench_begin(const char *name, int argc, char **argv)
 	(void)sigaction(SIGTERM, &action, NULL);
 	(void)atexit(clean);
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
-	make_directory(parent);
+	make_directory(parent, bench.directory, sizeof(bench.directory));
 	find_processors();
 	run_on(bench.producer_cpu);
 	measure_clock();
@@ -239,15 +250,49 @@ pid_t bench_fork(int processor)
 	return 0;
 }
 
-int bench_wait(pid_t pid, int signal_no)
+static double seconds_of(struct timeval time)
 {
+	return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
+int bench_wait(pid_t pid, int signal_no, double *ret_cpu_s)
+{
+	struct rusage used = { 0 };
 	int status = 0;
 
 	if (signal_no)
 		(void)kill(pid, signal_no);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+	while (wait4(pid, &status, 0, &used) < 0 && errno == EINTR)
 		;
+	if (ret_cpu_s)
+		*ret_cpu_s = seconds_of(used.ru_utime) + seconds_of(used.ru_stime);
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+void start_line_init(struct start_line *line)
+{
+	(void)sem_init(&line->ready, 1, 0);
+	(void)sem_init(&line->go, 1, 0);
+}
+
+void start_line_wait(struct start_line *line)
+{
+	(void)sem_post(&line->ready);
+	while (sem_wait(&line->go) < 0)
+		;
+}
+
+uint64_t start_line_go(struct start_line *line, unsigned count)
+{
+	uint64_t began;
+
+	for (unsigned i = 0; i < count; i++)
+		while (sem_wait(&line->ready) < 0 && !bench_is_over())
+			;
+	began = clock_monotonic_ns();
+	for (unsigned i = 0; i < count; i++)
+		(void)sem_post(&line->go);
+	return began;
 }
 
 double cpu_seconds(pid_t pid)
@@ -366,10 +411,15 @@ double seconds_since(uint64_t began_ns)
 /* ---- statistics ---- */
 
 /* All room at once, and touched: nothing is paid for while times are taken. */
-void samples_add(struct samples *samples, double value)
+void samples_reserve(struct samples *samples)
 {
 	if (!samples->values)
 		samples->values = shared_memory(SAMPLES_MAX * sizeof(*samples->values));
+}
+
+void samples_add(struct samples *samples, double value)
+{
+	samples_reserve(samples);
 	if (samples->count == SAMPLES_MAX)
 		return;
 	samples->values[samples->count++] = (float)value;

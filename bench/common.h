@@ -9,6 +9,7 @@
 #ifndef SHMLOG_BENCH_COMMON_H
 #define SHMLOG_BENCH_COMMON_H
 
+#include <semaphore.h>
 #include <stdio.h>
 #include <sys/types.h>
 
@@ -46,6 +47,9 @@ void bench_at_exit(void (*function)(void));
 
 void remove_tree(const char *path);
 
+/* A directory in memory (/dev/shm), made when it is first asked for, removed at exit. */
+const char *memory_directory(void);
+
 /* ---- processes and processors ---- */
 
 void run_on(int processor);
@@ -53,11 +57,20 @@ void run_on(int processor);
 /* A child that dies with its parent, does not remove its directory, and runs on @processor. */
 pid_t bench_fork(int processor);
 
-/* TERM (0: nothing is sent), then waited for. Its exit status, or 128 + signal. */
-int bench_wait(pid_t pid, int signal_no);
+/* @signal_no is sent (0: none), and the end awaited. Its exit status, or 128 + signal.
+ * @ret_cpu_s: the processor time of its whole life; may be NULL. */
+int bench_wait(pid_t pid, int signal_no, double *ret_cpu_s);
 
 /* Seconds of processor time that a living process has used so far. */
 double cpu_seconds(pid_t pid);
+
+/* Children get ready, then begin together. In shared memory. */
+struct start_line {
+	sem_t ready, go;
+};
+void start_line_init(struct start_line *line);
+void start_line_wait(struct start_line *line);                   /* a child */
+uint64_t start_line_go(struct start_line *line, unsigned count); /* clock_monotonic_ns() */
 
 /* Memory that parent and children share; zeroed, touched. */
 void *shared_memory(size_t size);
@@ -103,6 +116,7 @@ struct samples {
 };
 
 void samples_add(struct samples *samples, double value);
+void samples_reserve(struct samples *samples); /* before a fork: both see what is added     */
 double samples_at(struct samples *samples, double share); /* 0.5: the median; 0 if empty  */
 void samples_free(struct samples *samples);
 

@@ -195,7 +195,7 @@ static void partner_end(struct partner *partner)
 	store_relaxed(&partner->is_over, 1);
 	(void)sem_post(&partner->go);
 	if (partner->process)
-		(void)bench_wait(partner->process, 0);
+		(void)bench_wait(partner->process, 0, NULL);
 	else
 		(void)pthread_join(partner->thread, NULL);
 }
@@ -390,7 +390,7 @@ static void row_close(struct row *row)
 		    (unsigned)row->partner->tally.refused);
 	}
 	if (row->noise)
-		(void)bench_wait(row->noise, SIGKILL);
+		(void)bench_wait(row->noise, SIGKILL, NULL);
 	if (row->setup.caches != FIRST_TOUCH)
 		close_stage(row);
 	floor_close(&row->floor);

@@ -42,7 +42,7 @@ static void take_down(void)
 		if (!stages[i])
 			continue;
 		if (stages[i]->writer)
-			(void)bench_wait(stages[i]->writer, SIGKILL);
+			(void)bench_wait(stages[i]->writer, SIGKILL, NULL);
 		unlink_ring(stages[i]);
 	}
 }
@@ -105,15 +105,14 @@ void stage_start_writer(struct stage *stage, const char *const writer_options[])
 
 /* ---- the ring ---- */
 
-void stage_open_ring(struct stage *stage, struct shmlog_options options)
+void stage_open_ring(struct stage *stage, struct shmlog_options options, const char *parent)
 {
 	static unsigned number;
 	int r;
 
 	*stage = (struct stage){ .writer = 0 };
 	(void)snprintf(stage->ring, sizeof(stage->ring), "bench-%d-%u", (int)getpid(), ++number);
-	(void)snprintf(stage->directory, sizeof(stage->directory), "%s/log-%u", bench.directory,
-		       number);
+	(void)snprintf(stage->directory, sizeof(stage->directory), "%s/log-%u", parent, number);
 	options.size = sizeof(options);
 	options.name = "bench";
 	options.create = 1;
@@ -126,7 +125,7 @@ void stage_open_ring(struct stage *stage, struct shmlog_options options)
 void stage_open(struct stage *stage, struct shmlog_options options,
 		const char *const writer_options[])
 {
-	stage_open_ring(stage, options);
+	stage_open_ring(stage, options, bench.directory);
 	stage_start_writer(stage, writer_options);
 	if (shmlog_bind(stage->log) < 0)
 		die("bind", -EAGAIN);
@@ -191,11 +190,14 @@ static void count_log(const char *directory, struct stage_count *ret)
 
 void stage_close(struct stage *stage, struct stage_count *ret)
 {
+	double cpu_s = 0;
+
 	shmlog_detach(&stage->log);
-	if (stage->writer && bench_wait(stage->writer, SIGTERM) && !bench_is_over())
+	if (stage->writer && bench_wait(stage->writer, SIGTERM, &cpu_s) && !bench_is_over())
 		die("shmlog-writer did not end well", -EIO);
 	stage->writer = 0;
 	count_log(stage->directory, ret);
+	ret->writer_cpu_s = cpu_s;
 	unlink_ring(stage);
 	forget(stage);
 	remove_tree(stage->directory);

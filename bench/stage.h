@@ -27,6 +27,7 @@ struct stage_count {
 	uint64_t records; /* of producers                                                    */
 	uint64_t lost;    /* marked as dropped                                               */
 	uint64_t bytes;   /* of all files, as they were sealed                               */
+	double writer_cpu_s;
 };
 
 /* @options: of the ring; all but the fields that describe it are set here. @writer_options: of
@@ -34,8 +35,10 @@ struct stage_count {
 void stage_open(struct stage *stage, struct shmlog_options options,
 		const char *const writer_options[]);
 
-/* The same in two steps: a ring that nobody drains yet; its writer. */
-void stage_open_ring(struct stage *stage, struct shmlog_options options);
+/* The same in two steps: a ring that nobody drains yet; its writer. @parent: of the log's
+ * directory.
+ */
+void stage_open_ring(struct stage *stage, struct shmlog_options options, const char *parent);
 void stage_start_writer(struct stage *stage, const char *const writer_options[]);
 
 /* The writer has taken and written what this thread has pushed, and sleeps again. */

@@ -1,17 +1,41 @@
 # Benchmarks: ratios of this machine. docs/PERFORMANCE.md says what each does. None asserts a time;
-# each fails where the log does not hold what was pushed.
-BENCHES := $(addprefix $(BUILD)/bench/,publish drain)
+# each fails where the log does not hold what was pushed. BENCH_OPTIONS: -q small, -a all, -d DIR.
+BENCHES := $(addprefix $(BUILD)/bench/,publish drain peers)
 BENCH_COMMON := $(call objects,bench/common.c bench/stage.c bench/floor.c)
+BENCH_PACKAGES := lttng-tools liblttng-ust-dev babeltrace2 libspdlog-dev gnuplot-nox jq
+
 $(BUILD)/bench/drain: $(BUILD)/bench/raw.o
 $(BUILD)/bench/drain: BENCH_LIBS := -luring
+$(BUILD)/bench/peers: $(call objects,bench/peer_own.c bench/peer_lttng.c bench/peer_spdlog.c)
 
 $(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_COMMON) $(LIB_OBJECTS)
 	$(call say,LD,$@)
 	$(Q)$(LINK) $^ $(LIB_LIBS) $(BENCH_LIBS)
 
-.PHONY: bench bench-all
+# What needs the headers of others; where they are missing, peers says so and goes on without.
+BENCH_PEERS := $(if $(wildcard /usr/include/lttng/tracepoint.h),$(BUILD)/bench/lttng_provider.so) \
+	$(if $(wildcard /usr/include/spdlog/async.h),$(BUILD)/bench/spdlog_glue.so)
+
+# Theirs are not written for our warnings.
+$(BUILD)/bench/lttng_provider.so: bench/lttng_provider.c bench/lttng_provider.h
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -Ibench -fPIC -shared -o $@ $< -llttng-ust -ldl
+
+$(BUILD)/bench/spdlog_glue.so: bench/spdlog_glue.cc bench/spdlog_glue.h
+	$(call say,CXX,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) $(CFLAGS) -fPIC -shared -o $@ $< $$(pkg-config --cflags --libs spdlog) -lpthread
+
+.PHONY: bench bench-all bench-drain bench-peers bench-deps
 bench: all $(BUILD)/bench/publish ## what a push costs beside the floor; a quick table
 	$(Q)$(BUILD)/bench/publish -q
 
 bench-drain: all $(BUILD)/bench/drain ## how fast records reach the disk, beside the disk alone; minutes
 	$(Q)$(BUILD)/bench/drain $(BENCH_OPTIONS)
+
+bench-peers: all $(BUILD)/bench/peers $(BENCH_PEERS) ## the same records through other loggers; minutes
+	$(Q)$(BUILD)/bench/peers $(BENCH_OPTIONS)
+
+bench-deps: | $(FIRST) ## install the loggers to compare with, and what draws the report
+	$(Q)$(call install_missing,$(BENCH_PACKAGES))

@@ -29,13 +29,14 @@ enum {
 	BOUNCE_TIMES = 101,
 	BUSY_BYTES = 256 * 1024,
 	EVICT_BYTES = 16 * 1024 * 1024,
+	AT_EXIT_MAX = 4,
 };
 
 struct bench bench;
 
 static pid_t main_process;
 static char in_memory[64];
-static void (*at_exit)(void);
+static void (*at_exit[AT_EXIT_MAX])(void);
 static volatile sig_atomic_t stop_wanted;
 
 /* ---- begin and end ---- */
@@ -68,8 +69,9 @@ static void clean(void)
 {
 	if (getpid() != main_process)
 		return;
-	if (at_exit)
-		at_exit();
+	for (size_t i = AT_EXIT_MAX; i-- > 0;)
+		if (at_exit[i])
+			at_exit[i]();
 	if (bench.directory[0])
 		remove_tree(bench.directory);
 	if (in_memory[0])
@@ -78,7 +80,12 @@ static void clean(void)
 
 void bench_at_exit(void (*function)(void))
 {
-	at_exit = function;
+	size_t i = 0;
+
+	while (i < AT_EXIT_MAX - 1 && at_exit[i] && at_exit[i] != function)
+		i++;
+	assert(!at_exit[i] || at_exit[i] == function);
+	at_exit[i] = function;
 }
 
 void die(const char *what, int error)

@@ -42,7 +42,8 @@ bool bench_is_over(void);
 /* "bench: what: why" and exit with 1; in a child of fork() only that one ends. */
 _Noreturn void die(const char *what, int error);
 
-/* Called at exit of the benchmark's own process. One place, the stage's. */
+/* Called, once, at exit of the benchmark's own process, the last first; before the directory goes.
+ */
 void bench_at_exit(void (*function)(void));
 
 void remove_tree(const char *path);

@@ -30,6 +30,8 @@ enum {
 	BUSY_BYTES = 256 * 1024,
 	EVICT_BYTES = 16 * 1024 * 1024,
 	AT_EXIT_MAX = 4,
+	CHILDREN_MAX = 64,
+	LOOK_MS = 100, /* is it over?                                                        */
 };
 
 struct bench bench;
@@ -38,13 +40,18 @@ static pid_t main_process;
 static char in_memory[64];
 static void (*at_exit[AT_EXIT_MAX])(void);
 static volatile sig_atomic_t stop_wanted;
+static volatile sig_atomic_t children[CHILDREN_MAX]; /* pids; 0: none */
 
 /* ---- begin and end ---- */
 
+/* Nobody is left waiting for a child that goes on. */
 static void stop(int signal_no)
 {
 	(void)signal_no;
 	stop_wanted = 1;
+	for (size_t i = 0; i < CHILDREN_MAX; i++)
+		if (children[i])
+			(void)kill(children[i], SIGTERM);
 }
 
 bool bench_is_over(void)
@@ -72,6 +79,9 @@ static void clean(void)
 	for (size_t i = AT_EXIT_MAX; i-- > 0;)
 		if (at_exit[i])
 			at_exit[i]();
+	for (size_t i = 0; i < CHILDREN_MAX; i++)
+		if (children[i])
+			(void)bench_wait(children[i], SIGKILL, NULL);
 	if (bench.directory[0])
 		remove_tree(bench.directory);
 	if (in_memory[0])
@@ -239,6 +249,26 @@ void run_on(int processor)
 	(void)sched_setaffinity(0, sizeof(set), &set);
 }
 
+static void replace_child(pid_t old, pid_t new)
+{
+	for (size_t i = 0; i < CHILDREN_MAX; i++) {
+		if (children[i] != old)
+			continue;
+		children[i] = new;
+		return;
+	}
+}
+
+static void begin_child(pid_t parent, int processor)
+{
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	(void)signal(SIGINT, SIG_DFL);
+	(void)signal(SIGTERM, SIG_DFL);
+	run_on(processor);
+}
+
 pid_t bench_fork(int processor)
 {
 	const pid_t parent = getpid();
@@ -248,13 +278,11 @@ pid_t bench_fork(int processor)
 	pid = fork();
 	if (pid < 0)
 		die("fork", -errno);
-	if (pid > 0)
-		return pid;
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1);
-	run_on(processor);
-	return 0;
+	if (pid == 0)
+		begin_child(parent, processor);
+	else
+		replace_child(0, pid);
+	return pid;
 }
 
 static double seconds_of(struct timeval time)
@@ -271,6 +299,7 @@ int bench_wait(pid_t pid, int signal_no, double *ret_cpu_s)
 		(void)kill(pid, signal_no);
 	while (wait4(pid, &status, 0, &used) < 0 && errno == EINTR)
 		;
+	replace_child(pid, 0);
 	if (ret_cpu_s)
 		*ret_cpu_s = seconds_of(used.ru_utime) + seconds_of(used.ru_stime);
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
@@ -289,13 +318,27 @@ void start_line_wait(struct start_line *line)
 		;
 }
 
+bool wait_for(sem_t *semaphore)
+{
+	struct timespec until;
+
+	while (!bench_is_over()) {
+		(void)clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += LOOK_MS * NS_PER_MS;
+		until.tv_sec += until.tv_nsec / NS_PER_S;
+		until.tv_nsec %= NS_PER_S;
+		if (sem_timedwait(semaphore, &until) == 0)
+			return true;
+	}
+	return false;
+}
+
 uint64_t start_line_go(struct start_line *line, unsigned count)
 {
 	uint64_t began;
 
 	for (unsigned i = 0; i < count; i++)
-		while (sem_wait(&line->ready) < 0 && !bench_is_over())
-			;
+		(void)wait_for(&line->ready);
 	began = clock_monotonic_ns();
 	for (unsigned i = 0; i < count; i++)
 		(void)sem_post(&line->go);

@@ -36,7 +36,7 @@ void bench_begin(const char *name, int argc, char **argv);
 /* Says what the machine was like, before and after. Returns the exit status. */
 int bench_end(bool is_good);
 
-/* Ctrl-C, TERM: loops end, the programs go on to bench_end(). */
+/* Ctrl-C, TERM: children get a TERM, loops end, the programs go on to bench_end(). */
 bool bench_is_over(void);
 
 /* "bench: what: why" and exit with 1; in a child of fork() only that one ends. */
@@ -55,7 +55,7 @@ const char *memory_directory(void);
 
 void run_on(int processor);
 
-/* A child that dies with its parent, does not remove its directory, and runs on @processor. */
+/* A child that dies with its parent and runs on @processor; to be waited for with bench_wait(). */
 pid_t bench_fork(int processor);
 
 /* @signal_no is sent (0: none), and the end awaited. Its exit status, or 128 + signal.
@@ -64,6 +64,9 @@ int bench_wait(pid_t pid, int signal_no, double *ret_cpu_s);
 
 /* Seconds of processor time that a living process has used so far. */
 double cpu_seconds(pid_t pid);
+
+/* Until somebody posts it; false: it is over. Not for children, who die by themselves. */
+bool wait_for(sem_t *semaphore);
 
 /* Children get ready, then begin together. In shared memory. */
 struct start_line {

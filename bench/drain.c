@@ -127,8 +127,7 @@ static void open_ring(struct stage *stage, const struct load *load)
 
 	stage_open_ring(stage, ring, directory_of(load));
 	stage_start_writer(stage, options);
-	if (shmlog_sync(stage->log, SHMLOG_SYNC_WRITTEN, 10 * (int64_t)NS_PER_S) < 0)
-		die("shmlog-writer does not start", -EIO);
+	stage_drain(stage);
 }
 
 static uint64_t records_of(const struct load *load)

@@ -44,7 +44,7 @@ static void shmlog_open(const char *directory, bool is_flood)
 static void shmlog_log(const void *data, size_t size)
 {
 	if (ours.may_wait)
-		(void)shmlog_push_wait(ours.stage.log, SHMLOG_INFO, data, size, -1);
+		(void)shmlog_push_wait(ours.stage.log, SHMLOG_INFO, data, size, NS_PER_S);
 	else
 		(void)shmlog_try_push(ours.stage.log, data, size);
 }

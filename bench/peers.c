@@ -163,7 +163,7 @@ static double flood_one(struct result *result, size_t number)
 
 	open_peer(result->peer, number, true);
 	began = clock_monotonic_ns();
-	for (uint64_t i = 0; i < tried; i++)
+	for (uint64_t i = 0; i < tried && !bench_is_over(); i++)
 		result->peer->log(payload, SIZE);
 	result->peer->finish();
 	seconds = seconds_since(began);

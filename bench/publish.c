@@ -254,7 +254,7 @@ static void drain(struct row *row, enum side side)
 	else if (row->setup.writer != STOPPED && row->setup.caches != FIRST_TOUCH)
 		stage_drain(&row->stage);
 	if (side == PUSH_BESIDE)
-		(void)sem_wait(&row->partner->done);
+		(void)wait_for(&row->partner->done);
 	if (row->setup.burst == BURST_LARGE)
 		nap_us(LARGE_US);
 }

@@ -1,14 +1,15 @@
 # Benchmarks: ratios of this machine. docs/PERFORMANCE.md says what each does. None asserts a time;
 # each fails where the log does not hold what was pushed. BENCH_OPTIONS: -q small, -a all, -d DIR.
-BENCHES := $(addprefix $(BUILD)/bench/,publish drain peers)
+BENCHES := $(addprefix $(BUILD)/bench/,publish drain peers scale)
 BENCH_COMMON := $(call objects,bench/common.c bench/stage.c bench/floor.c)
 BENCH_PACKAGES := lttng-tools liblttng-ust-dev babeltrace2 libspdlog-dev gnuplot-nox jq
 
-$(BUILD)/bench/drain: $(BUILD)/bench/raw.o
+$(BUILD)/bench/drain: $(call objects,bench/raw.c bench/load.c)
 $(BUILD)/bench/drain: BENCH_LIBS := -luring
+$(BUILD)/bench/scale: $(BUILD)/bench/load.o
 $(BUILD)/bench/peers: $(call objects,bench/peer_own.c bench/peer_lttng.c bench/peer_spdlog.c)
 
-$(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_COMMON) $(LIB_OBJECTS)
+$(BUILD)/bench/first $(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_COMMON) $(LIB_OBJECTS)
 	$(call say,LD,$@)
 	$(Q)$(LINK) $^ $(LIB_LIBS) $(BENCH_LIBS)
 
@@ -27,12 +28,15 @@ $(BUILD)/bench/spdlog_glue.so: bench/spdlog_glue.cc bench/spdlog_glue.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) $(CFLAGS) -fPIC -shared -o $@ $< $$(pkg-config --cflags --libs spdlog) -lpthread
 
-.PHONY: bench bench-all bench-drain bench-peers bench-deps
+.PHONY: bench bench-drain bench-scale bench-peers bench-deps
 bench: all $(BUILD)/bench/publish ## what a push costs beside the floor; a quick table
 	$(Q)$(BUILD)/bench/publish -q
 
 bench-drain: all $(BUILD)/bench/drain ## how fast records reach the disk, beside the disk alone; minutes
 	$(Q)$(BUILD)/bench/drain $(BENCH_OPTIONS)
+
+bench-scale: all $(BUILD)/bench/scale $(BUILD)/bench/first ## what grows with lanes, processes, sizes; minutes
+	$(Q)$(BUILD)/bench/scale $(BENCH_OPTIONS)
 
 bench-peers: all $(BUILD)/bench/peers $(BENCH_PEERS) ## the same records through other loggers; minutes
 	$(Q)$(BUILD)/bench/peers $(BENCH_OPTIONS)

@@ -14,172 +14,20 @@
  *
  * Everything is read back and counted. Exit 1: something failed, or is missing.
  */
-#include <errno.h>
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include "atomic.h"
 #include "common.h"
+#include "load.h"
 #include "raw.h"
 #include "record_layout.h"
-#include "ring_layout.h"
-#include "segment.h"
-#include "stage.h"
 
 enum {
 	MIB = 1024 * 1024,
-	PRODUCERS_MAX = 2,
-	PROBE_LANE = 1,
-	PROBE_LOOK_US = 20,
-	PROBE_PAUSE_US = 500,
-	PAYLOAD_MAX = 16 * 1024,
 	ROUNDS = 3,
 	QUICK_ROUNDS = 2,
 };
 
 #define GB 1e9
-
-/* What is sent through a ring in one run. */
-struct load {
-	uint32_t size;
-	unsigned producers;
-	unsigned lane_mib;
-	const char *io;
-	bool in_memory; /* the log, in /dev/shm                                              */
-	uint64_t records;
-};
-
-struct result {
-	double seconds; /* until everything is durable                                       */
-	double producer_cpu_s, writer_cpu_s;
-	uint64_t bytes; /* of the log                                                        */
-	bool is_sound;
-};
-
-static const uint8_t payload[PAYLOAD_MAX];
-
-static const char *directory_of(const struct load *load)
-{
-	return load->in_memory ? memory_directory() : bench.directory;
-}
-
-/* ---- shmlog ---- */
-
-static _Noreturn void produce(struct shmlog *log, uint32_t size, uint64_t records,
-			      struct start_line *line)
-{
-	int r = shmlog_bind(log);
-
-	start_line_wait(line);
-	for (uint64_t i = 0; i < records && r == 0; i++)
-		r = shmlog_push_wait(log, SHMLOG_INFO, payload, size, -1);
-	if (r == 0)
-		r = shmlog_sync(log, SHMLOG_SYNC_DURABLE, -1);
-	_exit(r != 0);
-}
-
-/* The lane that this thread is bound to. */
-static const struct lane_status *own_status(const struct segment_view *view)
-{
-	const uint32_t tid = (uint32_t)syscall(SYS_gettid);
-
-	for (uint32_t i = 1; i < view_header(view)->lanes; i++)
-		if (view_lane_page(view, i)->line.tid == tid)
-			return view_lane_status(view, i);
-	die("the probe has no lane", -EAGAIN);
-}
-
-/* From publish to written, again and again, in a lane of its own, until it is killed. @ret: in
- * shared memory. */
-static _Noreturn void probe(const struct stage *stage, struct samples *ret)
-{
-	const struct lane_status *status;
-	struct segment segment;
-	struct segment_view view;
-
-	(void)prctl(PR_SET_TIMERSLACK, 1);
-	if (shmlog_bind(stage->log) < 0 ||
-	    segment_open(&sys_real, stage->ring, O_RDONLY, &segment) < 0 ||
-	    segment_view(&segment, &view) < 0)
-		die("probe", -EIO);
-	status = own_status(&view);
-	for (;;) {
-		const uint64_t before = load_relaxed(&status->records_written);
-		const uint64_t began = clock_monotonic_ns();
-
-		if (shmlog_push_wait(stage->log, SHMLOG_INFO, payload, 40, -1) < 0)
-			_exit(1);
-		while (load_relaxed(&status->records_written) == before)
-			nap_us(PROBE_LOOK_US);
-		samples_add(ret, (double)(clock_monotonic_ns() - began) / NS_PER_US);
-		nap_us(PROBE_PAUSE_US);
-	}
-}
-
-static void open_ring(struct stage *stage, const struct load *load)
-{
-	const char *const options[] = { "--io", load->io, "--stop-timeout", "1m", NULL };
-	const struct shmlog_options ring = { .lanes = 2 + PRODUCERS_MAX,
-					     .lane_size = (uint64_t)load->lane_mib * MIB };
-
-	stage_open_ring(stage, ring, directory_of(load));
-	stage_start_writer(stage, options);
-	stage_drain(stage);
-}
-
-static uint64_t records_of(const struct load *load)
-{
-	return load->records / load->producers * load->producers;
-}
-
-/* A probe's last record may have come through although it was killed before it took the time. */
-static bool is_complete(const struct load *load, const struct samples *latencies,
-			const struct stage_count *found)
-{
-	const uint64_t least = records_of(load) + (latencies ? latencies->count : 0);
-
-	return found->lost == 0 && found->records >= least &&
-	       found->records <= least + (latencies ? 1 : 0);
-}
-
-/* @latencies: NULL, or in shared memory: beside a probe. */
-static void run_shmlog(const struct load *load, struct samples *latencies, struct result *ret)
-{
-	struct start_line *line = shared_memory(sizeof(*line));
-	pid_t producers[PRODUCERS_MAX], prober = 0;
-	struct stage_count found;
-	struct stage stage;
-	uint64_t began;
-
-	*ret = (struct result){ .is_sound = true };
-	start_line_init(line);
-	open_ring(&stage, load);
-	if (latencies && (prober = bench_fork(bench.producer_cpu)) == 0)
-		probe(&stage, latencies);
-	for (unsigned i = 0; i < load->producers; i++) {
-		producers[i] = bench_fork(bench.producer_cpu);
-		if (producers[i] == 0)
-			produce(stage.log, load->size, load->records / load->producers, line);
-	}
-	began = start_line_go(line, load->producers);
-	for (unsigned i = 0; i < load->producers; i++) {
-		double cpu_s;
-
-		ret->is_sound &= bench_wait(producers[i], 0, &cpu_s) == 0;
-		ret->producer_cpu_s += cpu_s;
-	}
-	ret->seconds = seconds_since(began);
-	if (prober)
-		(void)bench_wait(prober, SIGKILL, NULL);
-	stage_close(&stage, &found);
-	ret->writer_cpu_s = found.writer_cpu_s;
-	ret->bytes = found.bytes;
-	ret->is_sound &= is_complete(load, latencies, &found);
-	(void)munmap(line, sizeof(*line));
-}
 
 /* ---- sustained: beside the raw writer ---- */
 
@@ -196,12 +44,12 @@ struct sustained {
 static void sustain_once(struct sustained *row)
 {
 	struct raw_result raw;
-	struct result ours;
+	struct load_result ours;
 	double gb;
 
-	run_shmlog(&row->load, NULL, &ours);
+	run_load(&row->load, NULL, &ours);
 	gb = (double)ours.bytes / GB;
-	raw_write(directory_of(&row->load), ours.bytes, row->load.size,
+	raw_write(load_directory(&row->load), ours.bytes, row->load.size,
 		  (uint64_t)row->load.lane_mib * MIB, &raw);
 	row->is_sound &= ours.is_sound;
 	samples_add(&row->gb_s, gb / ours.seconds);
@@ -275,7 +123,7 @@ static bool run_sustained(struct load load)
 {
 	struct sustained row = { .is_sound = true,
 				 .latencies = shared_memory(sizeof(*row.latencies)) };
-	struct result with_probe;
+	struct load_result with_probe;
 
 	load.records = (bench.is_quick ? 100 : 2000) * (uint64_t)MIB /
 		       (load.size + sizeof(struct record_header));
@@ -284,7 +132,7 @@ static bool run_sustained(struct load load)
 	for (unsigned i = 0; i < (bench.is_quick ? QUICK_ROUNDS : ROUNDS) && !bench_is_over(); i++)
 		sustain_once(&row);
 	if (!bench_is_over())
-		run_shmlog(&row.load, row.latencies, &with_probe);
+		run_load(&row.load, row.latencies, &with_probe);
 	if (bench_is_over())
 		return false;
 	row.is_sound &= with_probe.is_sound;
@@ -359,7 +207,7 @@ static double race_one(struct race *race, enum runner runner)
 				   .lane_mib = runner == WIDE_LANES ? 16 : 1,
 				   .io = "auto",
 				   .records = race->records };
-	struct result ours = { .is_sound = true };
+	struct load_result ours = { .is_sound = true };
 	struct raw_result bare;
 
 	if (runner == BARE) {
@@ -367,7 +215,7 @@ static double race_one(struct race *race, enum runner runner)
 		ours.seconds = bare.seconds;
 		ours.writer_cpu_s = bare.writer_cpu_s;
 	} else {
-		run_shmlog(&load, NULL, &ours);
+		run_load(&load, NULL, &ours);
 	}
 	race->is_sound &= ours.is_sound;
 	samples_add(&race->million_s[runner], (double)race->records / ours.seconds / 1e6);

@@ -103,6 +103,16 @@ void stage_start_writer(struct stage *stage, const char *const writer_options[])
 	stage->writer = pid;
 }
 
+double stage_stop_writer(struct stage *stage)
+{
+	double cpu_s = 0;
+
+	if (stage->writer && bench_wait(stage->writer, SIGTERM, &cpu_s) && !bench_is_over())
+		die("shmlog-writer did not end well", -EIO);
+	stage->writer = 0;
+	return cpu_s;
+}
+
 /* ---- the ring ---- */
 
 void stage_open_ring(struct stage *stage, struct shmlog_options options, const char *parent)
@@ -192,12 +202,10 @@ static void count_log(const char *directory, struct stage_count *ret)
 
 void stage_close(struct stage *stage, struct stage_count *ret)
 {
-	double cpu_s = 0;
+	double cpu_s;
 
 	shmlog_detach(&stage->log);
-	if (stage->writer && bench_wait(stage->writer, SIGTERM, &cpu_s) && !bench_is_over())
-		die("shmlog-writer did not end well", -EIO);
-	stage->writer = 0;
+	cpu_s = stage_stop_writer(stage);
 	count_log(stage->directory, ret);
 	ret->writer_cpu_s = cpu_s;
 	unlink_ring(stage);

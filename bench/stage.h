@@ -41,6 +41,9 @@ void stage_open(struct stage *stage, struct shmlog_options options,
 void stage_open_ring(struct stage *stage, struct shmlog_options options, const char *parent);
 void stage_start_writer(struct stage *stage, const char *const writer_options[]);
 
+/* It drains the rest and ends; the log stays, for another. Returns its processor time. */
+double stage_stop_writer(struct stage *stage);
+
 /* The writer has taken and written what this thread has pushed, and sleeps again. */
 void stage_drain(struct stage *stage);
 

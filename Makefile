@@ -147,7 +147,7 @@ bugs: all ## each planted bug of tests/bugs/ is found by its suite; ONLY=name fo
 .PHONY: format clean
 format: ## lay out all C files as .clang-format says
 	$(Q)clang-format -i $(wildcard include/*.h lib/*.[ch] writer/*.[ch] tools/*.[ch] \
-		docs/examples/*.c bench/*.c tests/*/*.[ch])
+		docs/examples/*.c bench/*.[ch] bench/*.cc tests/*/*.[ch])
 
 clean: ## remove what was built
 	$(Q)rm -rf build

@@ -43,3 +43,10 @@ bench-peers: all $(BUILD)/bench/peers $(BENCH_PEERS) ## the same records through
 
 bench-deps: | $(FIRST) ## install the loggers to compare with, and what draws the report
 	$(Q)$(call install_missing,$(BENCH_PACKAGES))
+
+.PHONY: bench-all bench-report
+bench-all: bench-drain bench-scale bench-peers $(BUILD)/bench/publish ## all benchmarks in full
+	$(Q)$(BUILD)/bench/publish $(BENCH_OPTIONS)
+
+bench-report: all $(BENCHES) $(BUILD)/bench/first $(BENCH_PEERS) ## all of them as one page with pictures, build/bench/report.html; REDRAW=1 draws it anew
+	$(Q)REDRAW='$(REDRAW)' bench/report.sh $(BUILD)/bench build/bench $(BENCH_OPTIONS)

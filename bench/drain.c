@@ -24,7 +24,7 @@
 enum {
 	MIB = 1024 * 1024,
 	ROUNDS = 3,
-	QUICK_ROUNDS = 2,
+	QUICK_ROUNDS = 3,
 };
 
 #define GB 1e9
@@ -125,7 +125,7 @@ static bool run_sustained(struct load load)
 				 .latencies = shared_memory(sizeof(*row.latencies)) };
 	struct load_result with_probe;
 
-	load.records = (bench.is_quick ? 100 : 2000) * (uint64_t)MIB /
+	load.records = (bench.is_quick ? 100 : 1000) * (uint64_t)MIB /
 		       (load.size + sizeof(struct record_header));
 	row.load = load;
 	samples_reserve(row.latencies);
@@ -239,8 +239,8 @@ static void race_round(struct race *race, unsigned round)
 
 static void print_race(struct race *race)
 {
-	printf("%llu million records of 40 bytes until synced%s\n",
-	       (unsigned long long)race->records / 1000000, race->is_sound ? "" : "  WRONG");
+	printf("%.4g million records of 40 bytes until synced%s\n", (double)race->records / 1e6,
+	       race->is_sound ? "" : "  WRONG");
 	printf("  %-30s %8s %-17s %8s %-17s %s\n", "", "of bare", "", "M/s", "",
 	       "writer's CPU, s a GB of payload");
 	for (unsigned i = 0; i < RUNNERS; i++) {

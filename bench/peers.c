@@ -32,7 +32,7 @@ enum {
 	ROUNDS = 400,
 	QUICK_FLOOD = 200 * 1000,
 	FLOOD = 10 * 1000 * 1000,
-	QUICK_FLOODS = 2,
+	QUICK_FLOODS = 3,
 	FLOODS = 3,
 };
 

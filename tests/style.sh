@@ -4,8 +4,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 shopt -s nullglob
 
-readonly sources=(include/*.h lib/*.[ch] writer/*.[ch] tools/*.[ch] docs/examples/*.c bench/*.c tests/*/*.[ch])
-readonly scripts=(.ci/run tests/*.sh tests/*/*.sh)
+readonly sources=(include/*.h lib/*.[ch] writer/*.[ch] tools/*.[ch] docs/examples/*.c bench/*.[ch] bench/*.cc tests/*/*.[ch])
+readonly scripts=(.ci/run bench/*.sh tests/*.sh tests/*/*.sh)
 broken=0
 
 complain() {

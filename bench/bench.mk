@@ -45,8 +45,8 @@ bench-deps: | $(FIRST) ## install the loggers to compare with, and what draws th
 	$(Q)$(call install_missing,$(BENCH_PACKAGES))
 
 .PHONY: bench-all bench-report
-bench-all: bench-drain bench-scale bench-peers $(BUILD)/bench/publish ## all benchmarks in full
-	$(Q)$(BUILD)/bench/publish $(BENCH_OPTIONS)
+bench-all: all $(BENCHES) $(BUILD)/bench/first $(BENCH_PEERS) ## all of them in full, one after the other
+	$(Q)for bench in $(BENCHES); do $$bench $(BENCH_OPTIONS) || exit 1; done
 
-bench-report: all $(BENCHES) $(BUILD)/bench/first $(BENCH_PEERS) ## all of them as one page with pictures, build/bench/report.html; REDRAW=1 draws it anew
+bench-report: all $(BENCHES) $(BUILD)/bench/first $(BENCH_PEERS) ## ... as one page with pictures, build/bench/report.html
 	$(Q)REDRAW='$(REDRAW)' bench/report.sh $(BUILD)/bench build/bench $(BENCH_OPTIONS)

@@ -385,9 +385,8 @@ static void row_close(struct row *row)
 {
 	if (row->partner) {
 		partner_end(row->partner);
-		add(&row->tally,
-		    (unsigned)(row->partner->tally.pushed + row->partner->tally.refused),
-		    (unsigned)row->partner->tally.refused);
+		row->tally.pushed += row->partner->tally.pushed;
+		row->tally.refused += row->partner->tally.refused;
 	}
 	if (row->noise)
 		(void)bench_wait(row->noise, SIGKILL, NULL);

@@ -1,7 +1,7 @@
 # Benchmarks: ratios of this machine. docs/PERFORMANCE.md says what each does. None asserts a time;
 # each fails where the log does not hold what was pushed. BENCH_OPTIONS: -q small, -a all, -d DIR.
 BENCHES := $(addprefix $(BUILD)/bench/,publish drain peers scale)
-BENCH_COMMON := $(call objects,bench/common.c bench/stage.c bench/floor.c)
+BENCH_COMMON := $(call objects,bench/common.c bench/samples.c bench/stage.c bench/floor.c)
 BENCH_PACKAGES := lttng-tools liblttng-ust-dev babeltrace2 libspdlog-dev gnuplot-nox jq
 
 $(BUILD)/bench/drain: $(call objects,bench/raw.c bench/load.c)

@@ -1,5 +1,5 @@
 /*
- * common.c - options, processors, time, statistics, the end. See common.h.
+ * common.c - options, processors, time, the end. See common.h.
  */
 #include "common.h"
 
@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "atomic.h"
+#include "samples.h"
 #include "shmlog.h"
 
 enum {
@@ -453,75 +454,12 @@ double ns_of_ticks(uint64_t ticks)
 	return (double)ticks * bench.ns_per_tick;
 }
 
+double ns_of_call(uint64_t ticks)
+{
+	return ns_of_ticks(ticks > bench.pair_ticks ? ticks - bench.pair_ticks : 0);
+}
+
 double seconds_since(uint64_t began_ns)
 {
 	return (double)(clock_monotonic_ns() - began_ns) / NS_PER_S;
-}
-
-/* ---- statistics ---- */
-
-/* All room at once, and touched: nothing is paid for while times are taken. */
-void samples_reserve(struct samples *samples)
-{
-	if (!samples->values)
-		samples->values = shared_memory(SAMPLES_MAX * sizeof(*samples->values));
-}
-
-void samples_add(struct samples *samples, double value)
-{
-	samples_reserve(samples);
-	if (samples->count == SAMPLES_MAX)
-		return;
-	samples->values[samples->count++] = (float)value;
-	samples->is_sorted = false;
-}
-
-static int compare_floats(const void *left, const void *right)
-{
-	const float a = *(const float *)left, b = *(const float *)right;
-
-	return (a > b) - (a < b);
-}
-
-double samples_at(struct samples *samples, double share)
-{
-	if (samples->count == 0)
-		return 0;
-	if (!samples->is_sorted)
-		qsort(samples->values, samples->count, sizeof(*samples->values), compare_floats);
-	samples->is_sorted = true;
-	return (double)samples->values[(size_t)((double)(samples->count - 1) * share + 0.5)];
-}
-
-void samples_free(struct samples *samples)
-{
-	if (samples->values)
-		(void)munmap(samples->values, SAMPLES_MAX * sizeof(*samples->values));
-	*samples = (struct samples){ 0 };
-}
-
-void print_spread(struct samples *samples, int digits)
-{
-	char range[32];
-
-	(void)snprintf(range, sizeof(range), "(%.*f .. %.*f)", digits, samples_at(samples, 0.1),
-		       digits, samples_at(samples, 0.9));
-	printf(" %8.*f %-17s", digits, samples_at(samples, 0.5), range);
-}
-
-void json_spread(const char *name, struct samples *samples)
-{
-	printf(",\"%s\":[%.4g,%.4g,%.4g]", name, samples_at(samples, 0.5), samples_at(samples, 0.1),
-	       samples_at(samples, 0.9));
-}
-
-void json_percentiles(const char *name, struct samples *samples)
-{
-	static const double shares[] = { 0.5,   0.75,  0.9,   0.95,   0.98,   0.99,
-					 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999 };
-
-	printf(",\"%s\":[", name);
-	for (size_t i = 0; i < COUNT_OF(shares); i++)
-		printf("[%g,%.1f],", shares[i], samples_at(samples, shares[i]));
-	printf("[1,%.1f]]", samples_at(samples, 1));
 }

@@ -1,5 +1,5 @@
 /*
- * common.h - what all benchmarks share: options, processors, time, statistics, the end.
+ * common.h - what all benchmarks share: options, processors, time, the end.
  *
  * A benchmark is one process that begins with bench_begin() and leaves through bench_end(). The
  * only state is `bench`, which nobody changes in between. Whatever ends the process (the end,
@@ -106,31 +106,7 @@ static inline uint64_t ticks_in_order(void)
 }
 
 double ns_of_ticks(uint64_t ticks);
+double ns_of_call(uint64_t ticks);       /* ... less an empty pair of reads                */
 double seconds_since(uint64_t began_ns); /* of clock_monotonic_ns() */
-
-/* ---- statistics ---- */
-
-enum { SAMPLES_MAX = 1 << 20 };
-
-/* Zero-initialised: empty. Beyond SAMPLES_MAX nothing is added any more. */
-struct samples {
-	float *values;
-	size_t count;
-	bool is_sorted;
-};
-
-void samples_add(struct samples *samples, double value);
-void samples_reserve(struct samples *samples); /* before a fork: both see what is added     */
-double samples_at(struct samples *samples, double share); /* 0.5: the median; 0 if empty  */
-void samples_free(struct samples *samples);
-
-/* "median (p10 .. p90)", 26 columns wide. */
-void print_spread(struct samples *samples, int digits);
-
-/* "name":[median,p10,p90] with the comma before it. */
-void json_spread(const char *name, struct samples *samples);
-
-/* "name":[[share,value], ...], p50 to p99.99 and the largest. */
-void json_percentiles(const char *name, struct samples *samples);
 
 #endif

@@ -14,12 +14,14 @@
  *
  * Everything is read back and counted. Exit 1: something failed, or is missing.
  */
+#include <string.h>
 #include <sys/mman.h>
 
 #include "common.h"
 #include "load.h"
 #include "raw.h"
 #include "record_layout.h"
+#include "samples.h"
 
 enum {
 	MIB = 1024 * 1024,
@@ -29,118 +31,170 @@ enum {
 
 #define GB 1e9
 
+static unsigned round_count(void)
+{
+	return bench.is_quick ? QUICK_ROUNDS : ROUNDS;
+}
+
 /* ---- sustained: beside the raw writer ---- */
+
+/* The columns. CPU: seconds a GB on disk. */
+enum {
+	RATIO,
+	GB_S,
+	RAW_GB_S,
+	MILLION_S,
+	WRITER_CPU,
+	RAW_CPU,
+	PRODUCER_CPU,
+	COPIER_CPU,
+	WRITTEN_P50, /* us, from publish to written                                          */
+	WRITTEN_P99,
+	WRITTEN_P999,
+	COLUMNS
+};
+
+static const struct metric columns[COLUMNS] = {
+	[RATIO] = { .title = "of raw", .key = "ratio", .digits = 2 },
+	[GB_S] = { .title = "GB/s", .key = "gb_s", .digits = 2, .is_narrow = true },
+	[RAW_GB_S] = { .title = "raw", .key = "raw_gb_s", .digits = 2, .is_narrow = true },
+	[MILLION_S] = { .title = "M rec/s",
+			.key = "million_records_s",
+			.digits = 2,
+			.is_narrow = true },
+	[WRITER_CPU] = { .title = "writer",
+			 .key = "writer_cpu_s_gb",
+			 .digits = 2,
+			 .is_narrow = true },
+	[RAW_CPU] = { .title = "raw", .key = "raw_cpu_s_gb", .digits = 2, .is_narrow = true },
+	[PRODUCER_CPU] = { .title = "producer",
+			   .key = "producer_cpu_s_gb",
+			   .digits = 2,
+			   .is_narrow = true },
+	[COPIER_CPU] = { .title = "copier",
+			 .key = "copier_cpu_s_gb",
+			 .digits = 2,
+			 .is_narrow = true },
+	[WRITTEN_P50] = { .title = "p50 us", .key = "written_p50_us", .is_narrow = true },
+	[WRITTEN_P99] = { .title = "p99", .key = "written_p99_us", .is_narrow = true },
+	[WRITTEN_P999] = { .title = "p99.9", .key = "written_p999_us", .is_narrow = true },
+};
 
 struct sustained {
 	struct load load;
-	struct samples ratio, gb_s, raw_gb_s; /* of bytes on disk                            */
-	struct samples cpu, raw_cpu;          /* the writers', seconds a GB                  */
-	struct samples producer_cpu, copier_cpu;
-	struct samples records_s;
-	struct samples *latencies; /* us, from publish to written                            */
+	struct metric columns[COLUMNS];
+	struct samples *latencies; /* in shared memory                                       */
+	uint64_t bytes;            /* of the log, in the last round                          */
 	bool is_sound;
 };
 
-static void sustain_once(struct sustained *row)
+static void add(struct sustained *row, unsigned column, double value)
 {
-	struct raw_result raw;
+	samples_add(&row->columns[column].values, value);
+}
+
+/* Returns the seconds. */
+static double sustain_ours(struct sustained *row)
+{
 	struct load_result ours;
 	double gb;
 
 	run_load(&row->load, NULL, &ours);
-	gb = (double)ours.bytes / GB;
-	raw_write(load_directory(&row->load), ours.bytes, row->load.size,
-		  (uint64_t)row->load.lane_mib * MIB, &raw);
 	row->is_sound &= ours.is_sound;
-	samples_add(&row->gb_s, gb / ours.seconds);
-	samples_add(&row->raw_gb_s, gb / raw.seconds);
-	samples_add(&row->ratio, raw.seconds / ours.seconds);
-	samples_add(&row->records_s, (double)row->load.records / ours.seconds / 1e6);
-	samples_add(&row->cpu, ours.writer_cpu_s / gb);
-	samples_add(&row->raw_cpu, raw.writer_cpu_s / gb);
-	samples_add(&row->producer_cpu, ours.producer_cpu_s / gb);
-	samples_add(&row->copier_cpu, raw.producer_cpu_s / gb);
+	row->bytes = ours.bytes;
+	gb = (double)ours.bytes / GB;
+	add(row, GB_S, gb / ours.seconds);
+	add(row, MILLION_S, (double)row->load.records / ours.seconds / 1e6);
+	add(row, WRITER_CPU, ours.writer_cpu_s / gb);
+	add(row, PRODUCER_CPU, ours.producer_cpu_s / gb);
+	return ours.seconds / gb;
 }
 
-static void print_sustained_head(void)
+/* The same for as many bytes. */
+static double sustain_raw(struct sustained *row)
 {
+	const double gb = (double)row->bytes / GB;
+	struct raw_result raw;
+
+	raw_write(load_directory(&row->load), row->bytes, row->load.size,
+		  (uint64_t)row->load.lane_mib * MIB, &raw);
+	add(row, RAW_GB_S, gb / raw.seconds);
+	add(row, RAW_CPU, raw.writer_cpu_s / gb);
+	add(row, COPIER_CPU, raw.producer_cpu_s / gb);
+	return raw.seconds / gb;
+}
+
+/* Who begins changes with the round; in the first nobody knows yet how many bytes it will be. */
+static void sustain_once(struct sustained *row, unsigned round)
+{
+	const bool raw_first = round % 2;
+	double raw = raw_first ? sustain_raw(row) : 0;
+	const double ours = sustain_ours(row);
+
+	if (!raw_first)
+		raw = sustain_raw(row);
+	add(row, RATIO, raw / ours);
+}
+
+/* How long it takes for one record, under the same load. */
+static void probe_latency(struct sustained *row)
+{
+	struct load_result result;
+
+	run_load(&row->load, row->latencies, &result);
+	row->is_sound &= result.is_sound;
+	add(row, WRITTEN_P50, samples_at(row->latencies, 0.5));
+	add(row, WRITTEN_P99, samples_at(row->latencies, 0.99));
+	add(row, WRITTEN_P999, samples_at(row->latencies, 0.999));
+}
+
+static void print_head(void)
+{
+	if (bench.is_json)
+		return;
 	printf("Sustained until durable, beside a raw writer of as many bytes: medians (10 %% .. "
-	       "90 %% "
-	       "of the rounds); CPU: seconds a GB on disk.\n"
-	       "%6s %5s %5s %-7s %-6s %8s %-17s %7s %7s %9s | %6s %6s %8s %6s | %8s %8s %8s %6s\n",
-	       "bytes", "prod.", "lane", "io", "on", "of raw", "", "GB/s", "raw", "records/s",
-	       "writer", "raw", "producer", "copier", "p50 us", "p99", "p99.9", "n");
+	       "90 %% of the rounds); processor time in seconds a GB on disk; from publish to "
+	       "written\n");
+	metrics_head(" bytes prod.  lane io      on    ", columns, COLUMNS);
 }
 
 static void print_sustained(struct sustained *row)
 {
-	printf("%6u %5u %4uM %-7s %-6s", row->load.size, row->load.producers, row->load.lane_mib,
-	       row->load.io, row->load.in_memory ? "memory" : "disk");
-	print_spread(&row->ratio, 2);
-	printf(" %7.2f %7.2f %8.2fM | %6.2f %6.2f %8.2f %6.2f | %8.0f %8.0f %8.0f %6zu%s\n",
-	       samples_at(&row->gb_s, 0.5), samples_at(&row->raw_gb_s, 0.5),
-	       samples_at(&row->records_s, 0.5), samples_at(&row->cpu, 0.5),
-	       samples_at(&row->raw_cpu, 0.5), samples_at(&row->producer_cpu, 0.5),
-	       samples_at(&row->copier_cpu, 0.5), samples_at(row->latencies, 0.5),
-	       samples_at(row->latencies, 0.99), samples_at(row->latencies, 0.999),
-	       row->latencies->count, row->is_sound ? "" : "  WRONG");
-}
+	const struct load *load = &row->load;
+	const char *on = load->in_memory ? "memory" : "disk";
 
-static void json_sustained(struct sustained *row)
-{
-	printf("{\"bench\":\"drain\",\"bytes\":%u,\"producers\":%u,\"lane_mib\":%u,\"io\":\"%s\""
-	       ",\"on\":\"%s\",\"records\":%llu,\"complete\":%s",
-	       row->load.size, row->load.producers, row->load.lane_mib, row->load.io,
-	       row->load.in_memory ? "memory" : "disk", (unsigned long long)row->load.records,
-	       row->is_sound ? "true" : "false");
-	json_spread("ratio", &row->ratio);
-	json_spread("gb_s", &row->gb_s);
-	json_spread("raw_gb_s", &row->raw_gb_s);
-	json_spread("million_records_s", &row->records_s);
-	json_spread("writer_cpu_s_gb", &row->cpu);
-	json_spread("raw_cpu_s_gb", &row->raw_cpu);
-	json_spread("producer_cpu_s_gb", &row->producer_cpu);
-	json_spread("copier_cpu_s_gb", &row->copier_cpu);
-	json_percentiles("written_us", row->latencies);
-	printf("}\n");
-}
-
-static void sustained_free(struct sustained *row)
-{
-	samples_free(&row->ratio);
-	samples_free(&row->gb_s);
-	samples_free(&row->raw_gb_s);
-	samples_free(&row->records_s);
-	samples_free(&row->cpu);
-	samples_free(&row->raw_cpu);
-	samples_free(&row->producer_cpu);
-	samples_free(&row->copier_cpu);
-	samples_free(row->latencies);
-	(void)munmap(row->latencies, sizeof(*row->latencies));
+	if (bench.is_json) {
+		printf("{\"bench\":\"drain\",\"bytes\":%u,\"producers\":%u,\"lane_mib\":%u,\"io\":"
+		       "\"%s\",\"on\":\"%s\",\"complete\":%s",
+		       load->size, load->producers, load->lane_mib, load->io, on,
+		       row->is_sound ? "true" : "false");
+		json_percentiles("written_us", row->latencies);
+	} else {
+		printf("%6u %5u %4uM %-7s %-6s", load->size, load->producers, load->lane_mib,
+		       load->io, on);
+	}
+	metrics_print(row->columns, COLUMNS);
+	printf("%s\n", bench.is_json ? "}" : row->is_sound ? "" : "  WRONG");
 }
 
 static bool run_sustained(struct load load)
 {
 	struct sustained row = { .is_sound = true,
 				 .latencies = shared_memory(sizeof(*row.latencies)) };
-	struct load_result with_probe;
 
 	load.records = (bench.is_quick ? 100 : 1000) * (uint64_t)MIB /
 		       (load.size + sizeof(struct record_header));
 	row.load = load;
+	memcpy(row.columns, columns, sizeof(columns));
 	samples_reserve(row.latencies);
-	for (unsigned i = 0; i < (bench.is_quick ? QUICK_ROUNDS : ROUNDS) && !bench_is_over(); i++)
-		sustain_once(&row);
+	for (unsigned i = 0; i < round_count() && !bench_is_over(); i++)
+		sustain_once(&row, i);
 	if (!bench_is_over())
-		run_load(&row.load, row.latencies, &with_probe);
-	if (bench_is_over())
-		return false;
-	row.is_sound &= with_probe.is_sound;
-	if (bench.is_json)
-		json_sustained(&row);
-	else
+		probe_latency(&row);
+	if (!bench_is_over())
 		print_sustained(&row);
-	sustained_free(&row);
+	samples_free(row.latencies);
+	(void)munmap(row.latencies, sizeof(*row.latencies));
 	return row.is_sound;
 }
 
@@ -194,8 +248,16 @@ static const char *const runner_names[] = { "shmlog, lanes of 16 MiB", "shmlog, 
 
 struct race {
 	uint64_t records;
-	struct samples million_s[RUNNERS], ratio[RUNNERS], cpu[RUNNERS];
+	struct metric columns[RUNNERS][3];
 	bool is_sound;
+};
+
+enum { OF_BARE, RACE_MILLION_S, RACE_CPU };
+
+static const struct metric race_columns[] = {
+	[OF_BARE] = { .title = "of bare", .key = "ratio", .digits = 2 },
+	[RACE_MILLION_S] = { .title = "M rec/s", .key = "million_records_s", .digits = 1 },
+	[RACE_CPU] = { .title = "writer", .key = "writer_cpu_s_gb", .digits = 2 },
 };
 
 /* Seconds. */
@@ -218,8 +280,9 @@ static double race_one(struct race *race, enum runner runner)
 		run_load(&load, NULL, &ours);
 	}
 	race->is_sound &= ours.is_sound;
-	samples_add(&race->million_s[runner], (double)race->records / ours.seconds / 1e6);
-	samples_add(&race->cpu[runner], ours.writer_cpu_s / gb);
+	samples_add(&race->columns[runner][RACE_MILLION_S].values,
+		    (double)race->records / ours.seconds / 1e6);
+	samples_add(&race->columns[runner][RACE_CPU].values, ours.writer_cpu_s / gb);
 	return ours.seconds;
 }
 
@@ -234,33 +297,27 @@ static void race_round(struct race *race, unsigned round)
 		seconds[runner] = race_one(race, (enum runner)runner);
 	}
 	for (unsigned i = 0; i < RUNNERS && !bench_is_over(); i++)
-		samples_add(&race->ratio[i], seconds[BARE] / seconds[i]);
+		samples_add(&race->columns[i][OF_BARE].values, seconds[BARE] / seconds[i]);
 }
 
 static void print_race(struct race *race)
 {
-	printf("%.4g million records of 40 bytes until synced%s\n", (double)race->records / 1e6,
-	       race->is_sound ? "" : "  WRONG");
-	printf("  %-30s %8s %-17s %8s %-17s %s\n", "", "of bare", "", "M/s", "",
-	       "writer's CPU, s a GB of payload");
+	if (!bench.is_json)
+		printf("%.4g million records of 40 bytes until synced; processor time in seconds a "
+		       "GB "
+		       "of payload%s\n",
+		       (double)race->records / 1e6, race->is_sound ? "" : "  WRONG");
+	metrics_head("                              ", race_columns, COUNT_OF(race_columns));
 	for (unsigned i = 0; i < RUNNERS; i++) {
-		printf("  %-30s", runner_names[i]);
-		print_spread(&race->ratio[i], 2);
-		print_spread(&race->million_s[i], 1);
-		printf(" %.2f\n", samples_at(&race->cpu[i], 0.5));
-	}
-}
-
-static void json_race(struct race *race)
-{
-	for (unsigned i = 0; i < RUNNERS; i++) {
-		printf("{\"bench\":\"race\",\"runner\":\"%s\",\"records\":%llu,\"complete\":%s",
-		       runner_names[i], (unsigned long long)race->records,
-		       race->is_sound ? "true" : "false");
-		json_spread("ratio", &race->ratio[i]);
-		json_spread("million_records_s", &race->million_s[i]);
-		json_spread("writer_cpu_s_gb", &race->cpu[i]);
-		printf("}\n");
+		if (bench.is_json)
+			printf("{\"bench\":\"race\",\"runner\":\"%s\",\"records\":%llu,"
+			       "\"complete\":%s",
+			       runner_names[i], (unsigned long long)race->records,
+			       race->is_sound ? "true" : "false");
+		else
+			printf("%-30s", runner_names[i]);
+		metrics_print(race->columns[i], COUNT_OF(race_columns));
+		printf("%s\n", bench.is_json ? "}" : "");
 	}
 }
 
@@ -268,19 +325,12 @@ static bool run_race(uint64_t records)
 {
 	struct race race = { .records = records, .is_sound = true };
 
-	for (unsigned i = 0; i < (bench.is_quick ? QUICK_ROUNDS : ROUNDS) && !bench_is_over(); i++)
+	for (unsigned i = 0; i < RUNNERS; i++)
+		memcpy(race.columns[i], race_columns, sizeof(race_columns));
+	for (unsigned i = 0; i < round_count() && !bench_is_over(); i++)
 		race_round(&race, i);
-	if (bench_is_over())
-		return false;
-	if (bench.is_json)
-		json_race(&race);
-	else
+	if (!bench_is_over())
 		print_race(&race);
-	for (unsigned i = 0; i < RUNNERS; i++) {
-		samples_free(&race.million_s[i]);
-		samples_free(&race.ratio[i]);
-		samples_free(&race.cpu[i]);
-	}
 	return race.is_sound;
 }
 
@@ -289,8 +339,7 @@ int main(int argc, char **argv)
 	bool is_good;
 
 	bench_begin("drain", argc, argv);
-	if (!bench.is_json)
-		print_sustained_head();
+	print_head();
 	is_good = bench.is_all ? run_all() : run_usual();
 	if (!bench_is_over())
 		is_good &= run_race(bench.is_quick ? 1000000 : 10000000);

@@ -8,6 +8,7 @@
 #define SHMLOG_BENCH_LOAD_H
 
 #include "common.h"
+#include "samples.h"
 
 enum { LOAD_PRODUCERS_MAX = 32, LOAD_SIZE_MAX = 16 * 1024 };
 

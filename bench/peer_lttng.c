@@ -38,17 +38,23 @@ static _Noreturn void execute(const char *const argv[], int output)
 	_exit(127);
 }
 
-/* Exit status. @output: where its standard output goes; -1: nowhere. */
-static int run(const char *const argv[], int output)
+/* @output: where its standard output goes; -1: nowhere. */
+static pid_t start(const char *const argv[], int output)
 {
 	const pid_t pid = bench_fork(bench.consumer_cpu);
 
 	if (pid == 0)
 		execute(argv, output);
-	return bench_wait(pid, 0, NULL);
+	return pid;
 }
 
-#define RUN(...)   run((const char *const[]){ __VA_ARGS__, NULL }, -1)
+/* Exit status. */
+static int run(const char *const argv[])
+{
+	return bench_wait(start(argv, -1), 0, NULL);
+}
+
+#define RUN(...)   run((const char *const[]){ __VA_ARGS__, NULL })
 #define LTTNG(...) must(RUN("lttng", "--no-sessiond", __VA_ARGS__))
 
 static void must(int status)
@@ -89,9 +95,7 @@ static void start_daemon(void)
 	if (is_daemon_there())
 		return;
 	bench_at_exit(stop_daemon);
-	peer.daemon = bench_fork(bench.consumer_cpu);
-	if (peer.daemon == 0)
-		execute(argv, -1);
+	peer.daemon = start(argv, -1);
 	for (unsigned i = 0; i < START_TRIES && !is_daemon_there() && !bench_is_over(); i++)
 		nap_us(START_NAP_US);
 }
@@ -138,30 +142,39 @@ static void lttng_finish(void)
 	(void)close(fd);
 }
 
-/* "123 Event messages", among others. */
-static uint64_t lttng_count(void)
+/* "123 Event messages", now and then, the last at the end; among others. */
+static uint64_t last_count(FILE *output)
 {
 	char line[256], *words;
 	uint64_t count = 0;
-	int ends[2];
-	FILE *output;
 
-	LTTNG("destroy", SESSION);
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		die("pipe", -errno);
-	(void)run(
-		(const char *const[]){ "babeltrace2", peer.path, "-c", "sink.utils.counter", NULL },
-		ends[1]);
-	(void)close(ends[1]);
-	output = fdopen(ends[0], "r");
 	while (output && fgets(line, sizeof(line), output)) {
 		const uint64_t number = strtoull(line, &words, 10);
 
 		if (strstr(words, " Event message"))
 			count = number;
 	}
+	return count;
+}
+
+static uint64_t lttng_count(void)
+{
+	const char *const argv[] = { "babeltrace2", peer.path, "-c", "sink.utils.counter", NULL };
+	uint64_t count;
+	int ends[2];
+	FILE *output;
+	pid_t pid;
+
+	LTTNG("destroy", SESSION);
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		die("pipe", -errno);
+	pid = start(argv, ends[1]);
+	(void)close(ends[1]);
+	output = fdopen(ends[0], "r");
+	count = last_count(output);
 	if (output)
 		(void)fclose(output);
+	must(bench_wait(pid, 0, NULL));
 	return count;
 }
 

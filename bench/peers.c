@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "common.h"
+#include "samples.h"
 
 enum {
 	SIZE = 40,
@@ -81,12 +82,9 @@ static void time_calls(struct result *result)
 {
 	for (unsigned i = 0; i < BURST; i++) {
 		const uint64_t began = ticks_in_order();
-		uint64_t ticks;
 
 		result->peer->log(payload, SIZE);
-		ticks = ticks_in_order() - began;
-		samples_add(&result->calls,
-			    ns_of_ticks(ticks > bench.pair_ticks ? ticks - bench.pair_ticks : 0));
+		samples_add(&result->calls, ns_of_call(ticks_in_order() - began));
 	}
 }
 

@@ -26,12 +26,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "atomic.h"
 #include "common.h"
 #include "floor.h"
 #include "ring_layout.h"
+#include "samples.h"
 #include "stage.h"
 
 enum {
@@ -216,34 +218,33 @@ struct row {
 	struct samples ratio, beside_ratio;         /* of one round                          */
 };
 
-static void copy_or_push(struct row *row, enum side side, unsigned count)
+/* Returns how many were refused. */
+static unsigned copy_or_push(struct row *row, enum side side, unsigned count)
 {
-	if (side == FLOOR)
-		floor_burst(&row->floor, payload, count);
-	else
-		add(&row->tally, count, push_burst(row->stage.log, row->setup.size, count));
+	if (side != FLOOR)
+		return push_burst(row->stage.log, row->setup.size, count);
+	floor_burst(&row->floor, payload, count);
+	return 0;
 }
 
 /* Nanoseconds of one record, over the whole burst. */
-static double time_burst(struct row *row, enum side side)
+static double time_burst(struct row *row, enum side side, unsigned count, unsigned *refused)
 {
-	const unsigned count = burst_count(&row->setup);
 	const uint64_t began = clock_counter();
 
-	copy_or_push(row, side, count);
+	*refused = copy_or_push(row, side, count);
 	return ns_of_ticks(clock_counter() - began) / count;
 }
 
-static void time_calls(struct row *row, enum side side)
+static void time_calls(struct row *row, enum side side, unsigned count, unsigned *refused)
 {
-	for (unsigned i = 0; i < burst_count(&row->setup); i++) {
+	*refused = 0;
+	for (unsigned i = 0; i < count; i++) {
 		const uint64_t began = ticks_in_order();
-		uint64_t ticks;
+		const unsigned is_refused = copy_or_push(row, side, 1);
 
-		copy_or_push(row, side, 1);
-		ticks = ticks_in_order() - began;
-		samples_add(&row->calls[side],
-			    ns_of_ticks(ticks > bench.pair_ticks ? ticks - bench.pair_ticks : 0));
+		samples_add(&row->calls[side], ns_of_call(ticks_in_order() - began));
+		*refused += is_refused;
 	}
 }
 
@@ -262,7 +263,8 @@ static void drain(struct row *row, enum side side)
 /* The bursts of one side between two drains. Returns the mean. */
 static double take_turn(struct row *row, enum side side, bool by_call)
 {
-	const unsigned bursts = bursts_of(&row->setup);
+	const unsigned bursts = bursts_of(&row->setup), count = burst_count(&row->setup);
+	unsigned refused;
 	double sum = 0;
 
 	if (side == PUSH_BESIDE)
@@ -272,9 +274,11 @@ static double take_turn(struct row *row, enum side side, bool by_call)
 		if (side == PUSH_BESIDE)
 			meet(row->partner);
 		if (by_call)
-			time_calls(row, side);
+			time_calls(row, side, count, &refused);
 		else
-			sum += time_burst(row, side);
+			sum += time_burst(row, side, count, &refused);
+		if (side != FLOOR)
+			add(&row->tally, count, refused);
 	}
 	drain(row, side);
 	return sum / bursts;
@@ -387,6 +391,7 @@ static void row_close(struct row *row)
 		partner_end(row->partner);
 		row->tally.pushed += row->partner->tally.pushed;
 		row->tally.refused += row->partner->tally.refused;
+		(void)munmap(row->partner, sizeof(*row->partner));
 	}
 	if (row->noise)
 		(void)bench_wait(row->noise, SIGKILL, NULL);

@@ -26,6 +26,7 @@
 #include "common.h"
 #include "floor.h"
 #include "load.h"
+#include "samples.h"
 #include "shmlog_reader.h"
 #include "stage.h"
 
@@ -49,31 +50,16 @@ static unsigned rounds(unsigned quick, unsigned full)
 
 /* ---- rows ---- */
 
-struct metric {
-	const char *title;
-	const char *key; /* of the JSON */
-	int digits;
-	struct samples values;
-};
-
 /* One row: @n of what grows, and what that did. Empties the metrics. */
 static void report(const char *grows, unsigned n, struct metric *metrics, size_t count)
 {
 	if (bench_is_over())
 		return;
-	if (bench.is_json)
-		printf("{\"bench\":\"scale\",\"grows\":\"%s\",\"n\":%u", grows, n);
-	else
-		printf("%-20s %4u", grows, n);
-	for (size_t i = 0; i < count; i++) {
-		if (bench.is_json) {
-			json_spread(metrics[i].key, &metrics[i].values);
-		} else {
-			printf(" | %s", metrics[i].title);
-			print_spread(&metrics[i].values, metrics[i].digits);
-		}
-		samples_free(&metrics[i].values);
-	}
+	if (n == 1)
+		metrics_head("                         ", metrics, count);
+	printf(bench.is_json ? "{\"bench\":\"scale\",\"grows\":\"%s\",\"n\":%u" : "%-20s %4u",
+	       grows, n);
+	metrics_print(metrics, count);
 	printf(bench.is_json ? "}\n" : "\n");
 }
 
@@ -197,7 +183,7 @@ static void lanes_at_work(struct stage *stage, struct samples *ratio, struct sam
 
 static void lanes_idle(const struct stage *stage, struct samples *share, struct samples *wakes)
 {
-	for (unsigned i = 0; i < rounds(2, 5) && !bench_is_over(); i++) {
+	for (unsigned i = 0; i < rounds(3, 5) && !bench_is_over(); i++) {
 		const double cpu_s = cpu_seconds(stage->writer);
 		const uint64_t woken = wake_ups(stage->writer);
 		const uint64_t began = clock_monotonic_ns();
@@ -214,11 +200,11 @@ static bool lanes(unsigned n)
 {
 	const struct shmlog_options options = { .lanes = n + 1, .lane_size = MIB };
 	struct metric metrics[] = {
-		{ "push/floor", "push_ratio", 2, { 0 } },
-		{ "writer, us a drain", "drain_cpu_us", 0, { 0 } },
-		{ "idle, % of a CPU", "idle_percent", 3, { 0 } },
-		{ "wake-ups a s", "wake_ups_s", 1, { 0 } },
-		{ "writer, MiB", "writer_mib", 1, { 0 } },
+		{ .title = "x floor", .key = "push_ratio", .digits = 2 },
+		{ .title = "drain us", .key = "drain_cpu_us", .digits = 0 },
+		{ .title = "idle %", .key = "idle_percent", .digits = 3 },
+		{ .title = "wakes/s", .key = "wake_ups_s", .digits = 1 },
+		{ .title = "MiB", .key = "writer_mib", .digits = 1 },
 	};
 	struct sleepers sleepers;
 	struct stage_count found;
@@ -240,15 +226,15 @@ static bool lanes(unsigned n)
 static bool loads(const char *grows, unsigned n, const struct load *load)
 {
 	struct metric metrics[] = {
-		{ "M records/s", "million_records_s", 2, { 0 } },
-		{ "writer, CPU s a million", "writer_cpu_s_million", 3, { 0 } },
-		{ "producers", "producer_cpu_s_million", 3, { 0 } },
+		{ .title = "M/s", .key = "million_records_s", .digits = 2 },
+		{ .title = "writer s", .key = "writer_cpu_s_million", .digits = 3 },
+		{ .title = "producer", .key = "producer_cpu_s_million", .digits = 3 },
 	};
 	const double millions = (double)load->records / 1e6;
 	struct load_result result;
 	bool is_sound = true;
 
-	for (unsigned i = 0; i < rounds(2, 5) && !bench_is_over(); i++) {
+	for (unsigned i = 0; i < rounds(3, 5) && !bench_is_over(); i++) {
 		run_load(load, NULL, &result);
 		is_sound &= result.is_sound;
 		samples_add(&metrics[0].values, millions / result.seconds);
@@ -336,10 +322,10 @@ static double restart_ms(struct stage *stage, uint64_t *pushed)
 static void log_step(struct stage *stage, unsigned n, uint64_t bytes, uint64_t *pushed)
 {
 	struct metric metrics[] = {
-		{ "GB/s", "gb_s", 2, { 0 } },
-		{ "writer, MiB", "writer_mib", 1, { 0 } },
-		{ "open + a page, ms", "read_page_ms", 2, { 0 } },
-		{ "writer's start, ms", "restart_ms", 0, { 0 } },
+		{ .title = "GB/s", .key = "gb_s", .digits = 2 },
+		{ .title = "MiB", .key = "writer_mib", .digits = 1 },
+		{ .title = "page ms", .key = "read_page_ms", .digits = 2 },
+		{ .title = "start ms", .key = "restart_ms", .digits = 0 },
 	};
 	const unsigned reads = rounds(3, 11);
 
@@ -419,10 +405,10 @@ static bool starts(unsigned n)
 {
 	const struct shmlog_options options = { .lanes = 4, .lane_size = (uint64_t)n * MIB / 4 };
 	struct metric metrics[] = {
-		{ "first record, us", "first_us", 0, { 0 } },
-		{ "until main()", "main_us", 0, { 0 } },
-		{ "attach", "attach_us", 0, { 0 } },
-		{ "bind, push", "push_us", 0, { 0 } },
+		{ .title = "first us", .key = "first_us", .digits = 0 },
+		{ .title = "main()", .key = "main_us", .digits = 0 },
+		{ .title = "attach", .key = "attach_us", .digits = 0 },
+		{ .title = "push", .key = "push_us", .digits = 0 },
 	};
 	const unsigned count = rounds(10, 100);
 	struct stage_count found;

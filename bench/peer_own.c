@@ -43,10 +43,15 @@ static void shmlog_open(const char *directory, bool is_flood)
 
 static void shmlog_log(const void *data, size_t size)
 {
-	if (ours.may_wait)
-		(void)shmlog_push_wait(ours.stage.log, SHMLOG_INFO, data, size, NS_PER_S);
-	else
+	int r;
+
+	if (!ours.may_wait) {
 		(void)shmlog_try_push(ours.stage.log, data, size);
+		return;
+	}
+	do
+		r = shmlog_push_wait(ours.stage.log, SHMLOG_INFO, data, size, NS_PER_S);
+	while (r == -ETIMEDOUT && !bench_is_over());
 }
 
 static void shmlog_finish(void)

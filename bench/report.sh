@@ -147,10 +147,11 @@ peer_bars() {
 
 # growth NAME GROWS FIELD YLABEL: GROWS is how the row's title begins.
 growth() {
-	local data
+	local data title
+	title=$(rows scale -s '[.[] | select((.grows // "") | startswith("'"$2"'"))][0].grows')
 	data=$(rows scale 'select((.grows // "") | startswith("'"$2"'")) | "\(.n) \(.'"$3 | $spread"')"')
 	{
-		echo "set ylabel '$4'; set xlabel '$2'; set logscale x; unset key; set yrange [0:*]; set format x '%.0f'; set offsets graph 0.05, graph 0.05, graph 0.1, 0"
+		echo "set ylabel '$4'; set xlabel '$title'; set logscale x; unset key; set yrange [0:*]; set format x '%.0f'; set offsets graph 0.05, graph 0.05, graph 0.1, 0"
 		block "$data"
 		echo "plot \$d using 1:2:3:4 with yerrorlines ls 1 lw 2 pt 7 ps 0.6"
 	} | plot "$1" 490 300

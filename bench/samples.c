@@ -70,7 +70,8 @@ void json_percentiles(const char *name, struct samples *samples)
 
 	printf(",\"%s\":[", name);
 	for (size_t i = 0; i < COUNT_OF(shares); i++)
-		printf("[%g,%.1f],", shares[i], samples_at(samples, shares[i]));
+		if ((double)samples->count * (1 - shares[i]) >= 1)
+			printf("[%g,%.1f],", shares[i], samples_at(samples, shares[i]));
 	printf("[1,%.1f]]", samples_at(samples, 1));
 }
 

@@ -30,7 +30,7 @@ void print_spread(struct samples *samples, int digits);
 /* ,"name":[median,p10,p90] */
 void json_spread(const char *name, struct samples *samples);
 
-/* ,"name":[[share,value], ...], p50 to p99.99 and the largest. */
+/* ,"name":[[share,value], ...], from p50 as far as so many samples can tell, and the largest. */
 void json_percentiles(const char *name, struct samples *samples);
 
 /* One column of a table. */

@@ -194,6 +194,7 @@ void bench_begin(const char *name, int argc, char **argv)
 	parent = take_options(argc, argv);
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
+	(void)sigaction(SIGPIPE, &action, NULL); /* whoever reads our table has seen enough */
 	(void)atexit(clean);
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	make_directory(parent, bench.directory, sizeof(bench.directory));
@@ -267,6 +268,7 @@ static void begin_child(pid_t parent, int processor)
 		_exit(1);
 	(void)signal(SIGINT, SIG_DFL);
 	(void)signal(SIGTERM, SIG_DFL);
+	(void)signal(SIGPIPE, SIG_DFL);
 	run_on(processor);
 }
 

@@ -36,7 +36,8 @@ void bench_begin(const char *name, int argc, char **argv);
 /* Says what the machine was like, before and after. Returns the exit status. */
 int bench_end(bool is_good);
 
-/* Ctrl-C, TERM: children get a TERM, loops end, the programs go on to bench_end(). */
+/* Ctrl-C, TERM, nobody reads on: children get a TERM, loops end, the programs go on to bench_end().
+ */
 bool bench_is_over(void);
 
 /* "bench: what: why" and exit with 1; in a child of fork() only that one ends. */

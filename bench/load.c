@@ -54,7 +54,7 @@ static const struct lane_status *own_status(const struct segment_view *view)
 
 /* From publish to written, again and again, in a lane of its own, until it is killed. @ret: in
  * shared memory. */
-static _Noreturn void probe(const struct stage *stage, struct samples *ret)
+static _Noreturn void probe(const struct stage *stage, struct samples *ret, struct start_line *line)
 {
 	const struct lane_status *status;
 	struct segment segment;
@@ -66,6 +66,7 @@ static _Noreturn void probe(const struct stage *stage, struct samples *ret)
 	    segment_view(&segment, &view) < 0)
 		die("probe", -EIO);
 	status = own_status(&view);
+	start_line_wait(line);
 	for (;;) {
 		const uint64_t before = load_relaxed(&status->records_written);
 		const uint64_t began = clock_monotonic_ns();
@@ -118,13 +119,13 @@ void run_load(const struct load *load, struct samples *latencies, struct load_re
 	start_line_init(line);
 	open_ring(&stage, load);
 	if (latencies && (prober = bench_fork(bench.producer_cpu)) == 0)
-		probe(&stage, latencies);
+		probe(&stage, latencies, line);
 	for (unsigned i = 0; i < load->producers; i++) {
 		producers[i] = bench_fork(bench.producer_cpu);
 		if (producers[i] == 0)
 			produce(stage.log, load->size, load->records / load->producers, line);
 	}
-	began = start_line_go(line, load->producers);
+	began = start_line_go(line, load->producers + (latencies ? 1 : 0));
 	for (unsigned i = 0; i < load->producers; i++) {
 		double cpu_s;
 

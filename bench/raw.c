@@ -168,20 +168,19 @@ struct bare {
 	_Alignas(128) struct shared_u64 head; /* the producer's                              */
 	_Alignas(128) struct shared_u64 tail; /* the consumer's                              */
 	_Alignas(128) struct shared_u64 is_over;
-	uint64_t size;
-	uint8_t *bytes; /* a record that begins before the end runs on behind it             */
+	uint64_t size; /* a multiple of a record's                                           */
+	uint8_t *bytes;
 };
 
-/* Records lie whole at multiples of 8; what is left at the end of the ring is not used. */
 static _Noreturn void fill(struct bare *bare, uint64_t records, uint32_t payload_size)
 {
 	struct record_header header = { .length = payload_size, .kind = RECORD_DATA };
 	const uint64_t step = align_up(sizeof(header) + payload_size, 8);
-	uint64_t head = 0, tail = 0;
+	uint64_t head = 0, tail = 0, offset = 0;
 
 	start_line_wait(&bare->line);
 	for (uint64_t i = 0; i < records; i++) {
-		uint8_t *at = bare->bytes + head % bare->size;
+		uint8_t *at = bare->bytes + offset;
 
 		while (head + step - tail > bare->size) {
 			tail = load_acquire(&bare->tail);
@@ -192,6 +191,7 @@ static _Noreturn void fill(struct bare *bare, uint64_t records, uint32_t payload
 		memcpy(at, &header, sizeof(header));
 		memcpy(at + sizeof(header), payload, payload_size);
 		head += step;
+		offset = offset + step == bare->size ? 0 : offset + step;
 		store_release(&bare->head, head);
 	}
 	store_release(&bare->is_over, 1);

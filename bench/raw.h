@@ -23,7 +23,7 @@ struct raw_result {
 void raw_write(const char *directory, uint64_t bytes, uint32_t payload_size, uint64_t lane_size,
 	       struct raw_result *ret);
 
-/* @records of @payload_size bytes through a ring of @ring_size bytes, a power of two. */
+/* @records of @payload_size bytes through a ring of @ring_size bytes. */
 void bare_ring(const char *directory, uint64_t records, uint32_t payload_size, uint64_t ring_size,
 	       struct raw_result *ret);
 

@@ -3,14 +3,15 @@
  *
  *	scale [-q] [-j] [-d DIR]
  *
- *	lanes bound	1 to 64, each by a thread that sleeps, but one: its push beside the floor,
+ *	lanes bound	1 to 64, each by a thread that sleeps, but one. Its push beside the floor;
  *the writer's processor time to drain 2,000 records; then, with nothing to do, the writer's share
- *of a processor, its wake-ups a second, its memory processes	1 to 32 push as fast as there is
- *room, all on one processor lane, MiB	1 to 64, the same with one process
- *	log, GB		1 to 20 (as far as the disk goes): the rate of the last step, the writer's
- *			memory, to open the log and read a page of it, to start a writer on it
- *	ring, MiB	1 to 256, of four lanes: from the start of a process to its first record, in
- *parts
+ *of a processor, wake-ups a second, memory processes	1 to 32 push as fast as there is room, all
+ *on one processor: million records a second until durable; processor time of the writer and of all
+ *producers, in seconds a million records lane, MiB	1 to 64, the same with one process log, GB
+ *1 to 20, as far as the disk goes: the rate of the last step, the writer's memory, to open the log
+ *and read a page of it, to start a writer on it ring, MiB	1 to 256, of four lanes: from the
+ *fork of a process until its first record is published, and of that: until main(), to attach, to
+ *bind and push
  *
  * Medians over the rounds, and where 8 of 10 lie. Exit 1: something failed, or is missing on disk.
  */

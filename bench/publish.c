@@ -48,7 +48,7 @@ enum {
 	NOISE_BYTES = 1024 * 1024,
 	NOISE_FILE = 64, /* of them                                                          */
 	ROUNDS_MIN = 4,
-	ROUND_QUICK_MS = 250,
+	ROUND_QUICK_MS = 400,
 	ROUND_MS = 1500,
 };
 

@@ -46,8 +46,6 @@ LIBRARIES := $(BUILD)/libshmlog.a $(BUILD)/libshmlog.so.$(VERSION)
 HEADERS := $(wildcard include/*.h)
 SONAMES := libshmlog.so.$(SOVERSION) libshmlog.so
 EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard docs/examples/*.c))
-BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
-LIFE_BENCH := $(BUILD)/bench/life
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/e2e/*.c))
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 # What several suites use.
@@ -100,11 +98,7 @@ $(EXAMPLES) $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libshmlog.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) $^ $(LIB_LIBS)
 
-$(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(LIB_OBJECTS)
-	$(call say,LD,$@)
-	$(Q)$(LINK) $^ $(LIB_LIBS)
-
-.PHONY: check unit e2e headers style asan demo bench bench-life
+.PHONY: check unit e2e headers style asan demo
 check: unit fuzz-replay golden headers style e2e ## everything below but asan, demo and bench; under two minutes
 
 unit: $(UNIT_TESTS) ## unit tests
@@ -132,19 +126,13 @@ asan: ## unit tests and fuzz corpora with the address and undefined-behaviour sa
 demo: all ## the main job on real text: publish, write, read back, compare; under 30 seconds
 	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' tests/demo.sh
 
-bench: all $(BENCHES) ## ratios of this machine
-	$(Q)for bench in $(filter-out $(LIFE_BENCH),$(BENCHES)); do $$bench || exit 1; done
-
-bench-life: all $(LIFE_BENCH) ## what compression and deletion cost the drain, some minutes; MB=3000, RATE=200, ROUNDS=3
-	$(Q)SHMLOG_BIN='$(abspath $(BUILD))' MB='$(MB)' RATE='$(RATE)' ROUNDS='$(ROUNDS)' bench/life.sh
-
 # ---- the proof suites: each has its rules beside its files, and adds itself to PROOFS ----
 
 # PROOFS_ASAN: what they want with sanitizers; built before, since two suites run at a time.
 PROOFS :=
 PROOFS_ASAN :=
 PROOF_PACKAGES := patch
-include $(sort $(wildcard tests/*/suite.mk))
+include $(sort $(wildcard tests/*/suite.mk)) bench/bench.mk
 
 .PHONY: proof proof-asan bugs
 proof: all proof-asan ## all proof suites, as CI runs them; FULL=1 for full counts; docs/TESTING.md says how long
@@ -159,7 +147,7 @@ bugs: all ## each planted bug of tests/bugs/ is found by its suite; ONLY=name fo
 .PHONY: format clean
 format: ## lay out all C files as .clang-format says
 	$(Q)clang-format -i $(wildcard include/*.h lib/*.[ch] writer/*.[ch] tools/*.[ch] \
-		docs/examples/*.c bench/*.c tests/*/*.[ch])
+		docs/examples/*.c bench/*.[ch] bench/*.cc tests/*/*.[ch])
 
 clean: ## remove what was built
 	$(Q)rm -rf build
@@ -200,7 +188,7 @@ proof-deps: | $(FIRST) ## ... and what the proof suites need besides
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile tests/*/suite.mk | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile tests/*/suite.mk bench/bench.mk | expand -t 18
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
 .SECONDARY:

@@ -1,643 +1,612 @@
 /*
  * publish.c - what a push costs, as a ratio to the least that it could cost on this machine.
  *
- *	publish [-q]		-q: about 3 s instead of 12
+ *	publish [-q] [-a] [-j] [-d DIR]		-a: all combinations, not the usual rows
  *
- * The floor: read the time-stamp counter, store a record header (16 bytes) and copy 40 bytes into
- * a plain buffer of the lane's size, walked as a ring of 64-byte blocks. Beside it, in turns (A B
- * A B ...) and in one process:
+ * Beside the pushes of each row, in turns (A B A B ...) and in one process, runs the floor
+ * (floor.h). In every other round each side is timed as a whole burst; in those between, call by
+ * call, less an empty pair of clock reads. Rows with two producers have a third side: the same
+ * pushes while a second thread or process publishes in bursts that begin at the same time, on the
+ * writer's processor.
  *
- *	own lane, 2000	shmlog_try_push() of 40 bytes, 2,000 at once
- *	own lane, 20	20 at once, the program busy for 200 us in between
- *	lane 0, 2000	a ring with one lane, which all threads would share
- *	full lane	the same push, dropped
- *	no clock, 2000	a ring without stamps, beside the copy without the counter
+ *	bursts		20, each 200 us, the program busy in between; 2,000, each 10 ms;
+ *			or four lanes full at once ("flood"), which a lane cannot take
+ *	writer		asleep: everything is taken between the bursts; awake: it looks each 100 us;
+ *			stopped: SIGSTOP, the lane is full, each push is a drop; slow disk: each
+ *page is synced beside a program that writes to the same disk as fast as it can caches
+ *as they are; cold: before each burst 16 MiB of other memory are walked; first touch: the first
+ *2,000 records of a ring that was just made and bound
  *
- * Each ring is drained by a shmlog-writer of its own on the other processor (but the full one: by
- * nobody). Between two bursts shmlog_sync() and a pause let it take everything and go to sleep, so
- * that no burst runs against the consumer. The floor's buffer is read by a thread on that same
- * processor between its bursts: both sides find their lines equally cold.
- *
- * Prints medians over the rounds, and where 8 of 10 rounds lie. The result is the ratio; other
- * programs on the machine move all of it. Asserts no time. Exit 1: something failed, or a push was
- * dropped where there was room.
+ * Exit 1: something failed, or what the log holds is not what was pushed, or what it marks as lost
+ * not what was refused.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <pthread.h>
-#include <sched.h>
-#include <semaphore.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "atomic.h"
-#include "base.h"
-#include "clock.h"
-#include "record_layout.h"
-#include "shmlog.h"
+#include "common.h"
+#include "floor.h"
+#include "ring_layout.h"
+#include "samples.h"
+#include "stage.h"
 
 enum {
-	PAYLOAD = 40,
-	BURST = 2000,
-	SMALL_BURST = 20,
-	SMALL_BURSTS = 10, /* between two syncs                                          */
-	BUSY_US = 200,
-	PAUSE_US = 300, /* the writer goes to sleep                                      */
 	LANE_BYTES = 1024 * 1024,
-	FULL_LANE_BYTES = 64 * 1024,
-	ROUNDS_MAX = 4096,
-	BOUNCES = 500, /* of which the time is taken at once                             */
-	BOUNCE_TIMES = 101,
-	SYNC_TIMEOUT_S = 10,
+	SIZE_MAX_BYTES = 4096,
+	SMALL = 20,
+	LARGE = 2000,
+	SMALL_BURSTS = 10, /* in one turn, between two drains                                */
+	SMALL_US = 200,
+	LARGE_US = 10 * 1000,
+	FLOOD_LANES = 4,
+	NOISE_BYTES = 1024 * 1024,
+	NOISE_FILE = 64, /* of them                                                          */
+	ROUNDS_MIN = 4,
+	ROUND_QUICK_MS = 400,
+	ROUND_MS = 1500,
 };
 
-static volatile sig_atomic_t stop_wanted;
+enum lane { OWN, SHARED };
+enum burst { BURST_SMALL, BURST_LARGE, BURST_FLOOD };
+enum writer { ASLEEP, AWAKE, STOPPED, SLOW_DISK };
+enum stamp { BY_TSC, BY_WRITER, BY_NOBODY };
+enum caches { AS_THEY_ARE, EVICTED, FIRST_TOUCH };
+enum company { ALONE, THREAD, PROCESS };
 
-static void stop(int signal_no)
-{
-	(void)signal_no;
-	stop_wanted = 1;
-}
-
-static void fail(const char *what, int error)
-{
-	fprintf(stderr, "publish: %s: %s\n", what, shmlog_strerror(error));
-}
-
-/* ---- processors ---- */
-
-struct processors {
-	int producer;
-	int consumer;
+static const char *const lane_names[] = { "own", "shared" };
+static const char *const burst_names[] = { "20", "2000", "flood" };
+static const char *const writer_names[] = { "asleep", "awake", "stopped", "slow disk" };
+static const char *const stamp_names[] = { "tsc", "writer", "none" };
+static const char *const cache_names[] = { "as they are", "cold", "first touch" };
+static const char *const company_names[] = { "1", "2 threads", "2 processes" };
+/* One row. */
+struct setup {
+	enum lane lane;
+	uint32_t size;
+	enum burst burst;
+	enum writer writer;
+	enum stamp stamp;
+	enum caches caches;
+	enum company company;
 };
 
-/* The first two that we may run on; the same one twice where there is only one. */
-static struct processors find_processors(void)
-{
-	struct processors found = { -1, -1 };
-	cpu_set_t set;
+/* ---- one producer ---- */
 
-	(void)sched_getaffinity(0, sizeof(set), &set);
-	for (unsigned i = 0; i < CPU_SETSIZE && found.consumer < 0; i++) {
-		if (!CPU_ISSET(i, &set))
-			continue;
-		if (found.producer < 0)
-			found.producer = (int)i;
-		else
-			found.consumer = (int)i;
-	}
-	if (found.consumer < 0)
-		found.consumer = found.producer;
-	return found;
-}
-
-static void run_on(int processor)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET((unsigned)processor, &set);
-	(void)sched_setaffinity(0, sizeof(set), &set);
-}
-
-/* ---- time ---- */
-
-static double ns_per_tick;
-
-static void measure_clock(void)
-{
-	const uint64_t ns = clock_monotonic_ns();
-	const uint64_t ticks = clock_counter();
-
-	while (clock_monotonic_ns() - ns < 50 * NS_PER_MS)
-		;
-	ns_per_tick = (double)(clock_monotonic_ns() - ns) / (double)(clock_counter() - ticks);
-}
-
-static void be_busy(uint64_t us)
-{
-	static uint8_t work[256 * 1024]; /* what a program does pushes others out of the cache */
-	const uint64_t end = clock_monotonic_ns() + us * NS_PER_US;
-
-	do {
-		for (size_t i = 0; i < sizeof(work); i += 64)
-			work[i]++;
-	} while (clock_monotonic_ns() < end);
-}
-
-/* ---- the floor ---- */
-
-/* A plain buffer beside the ring, and who reads it as the writer reads the ring. */
-struct floor {
-	uint8_t *blocks;
-	uint64_t position;
-	uint64_t read_to;
-	pthread_t reader;
-	int processor;
-	sem_t filled;
-	sem_t drained;
-	bool is_over;
+struct tally {
+	uint64_t pushed;
+	uint64_t refused;
 };
 
-static uint8_t *floor_block(const struct floor *floor, uint64_t position)
+static const uint8_t payload[SIZE_MAX_BYTES] = "as many bytes of this as the row says";
+
+static unsigned burst_count(const struct setup *setup)
 {
-	return floor->blocks + position % (LANE_BYTES / BLOCK_SIZE) * BLOCK_SIZE;
+	const uint32_t bytes =
+		(uint32_t)align_up(setup->size + 16, BLOCK_SIZE); /* 16: the record's header */
+
+	if (setup->burst == BURST_FLOOD)
+		return FLOOD_LANES * LANE_BYTES / bytes;
+	return setup->burst == BURST_SMALL ? SMALL : LARGE;
 }
 
-static __attribute__((noinline)) void floor_stamped(struct floor *floor, const void *payload,
-						    unsigned count)
+static unsigned bursts_of(const struct setup *setup)
 {
-	for (unsigned i = 0; i < count; i++) {
-		const struct record_header header = {
-			.length = PAYLOAD, .kind = RECORD_DATA, .level = 6, .ticks = clock_counter()
-		};
-		uint8_t *block = floor_block(floor, floor->position++);
-
-		memcpy(block, &header, sizeof(header));
-		memcpy(block + sizeof(header), payload, PAYLOAD);
-	}
+	return setup->burst == BURST_SMALL ? SMALL_BURSTS : 1;
 }
 
-static __attribute__((noinline)) void floor_bare(struct floor *floor, const void *payload,
-						 unsigned count)
+static __attribute__((noinline)) unsigned push_burst(struct shmlog *log, uint32_t size,
+						     unsigned count)
 {
-	for (unsigned i = 0; i < count; i++) {
-		const struct record_header header = { .length = PAYLOAD,
-						      .kind = RECORD_DATA,
-						      .level = 6 };
-		uint8_t *block = floor_block(floor, floor->position++);
-
-		memcpy(block, &header, sizeof(header));
-		memcpy(block + sizeof(header), payload, PAYLOAD);
-	}
-}
-
-static void *read_floor(void *argument)
-{
-	struct floor *floor = argument;
-	uint8_t page[BLOCK_SIZE];
-
-	run_on(floor->processor);
-	for (;;) {
-		(void)sem_wait(&floor->filled);
-		if (floor->is_over)
-			return NULL;
-		for (; floor->read_to < floor->position; floor->read_to++) {
-			memcpy(page, floor_block(floor, floor->read_to), BLOCK_SIZE);
-			__asm__ volatile("" : : "r"(page) : "memory");
-		}
-		(void)sem_post(&floor->drained);
-	}
-}
-
-static int floor_open(struct floor *floor, int processor)
-{
-	void *memory = mmap(NULL, LANE_BYTES, PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	if (memory == MAP_FAILED)
-		return -errno;
-	floor->blocks = memory;
-	floor->processor = processor;
-	(void)sem_init(&floor->filled, 0, 0);
-	(void)sem_init(&floor->drained, 0, 0);
-	return -pthread_create(&floor->reader, NULL, read_floor, floor);
-}
-
-static void floor_close(struct floor *floor)
-{
-	if (!floor->blocks)
-		return;
-	floor->is_over = true;
-	(void)sem_post(&floor->filled);
-	(void)pthread_join(floor->reader, NULL);
-	(void)munmap(floor->blocks, LANE_BYTES);
-}
-
-static void floor_drain(struct floor *floor)
-{
-	(void)sem_post(&floor->filled);
-	while (sem_wait(&floor->drained) < 0)
-		;
-}
-
-/* ---- rings and their writers ---- */
-
-struct ring {
-	char name[64];
-	struct shmlog *log;
-	pid_t writer; /* 0: none                                                         */
-};
-
-/* The directory that holds everything that we write. */
-static char directory[64];
-
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *at)
-{
-	(void)status;
-	(void)type;
-	(void)at;
-	return remove(path);
-}
-
-static void remove_directory(void)
-{
-	if (directory[0])
-		(void)nftw(directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static int make_directory(void)
-{
-	(void)snprintf(directory, sizeof(directory), "/tmp/shmlog-bench.XXXXXX");
-	if (mkdtemp(directory))
-		return 0;
-	directory[0] = '\0';
-	return -errno;
-}
-
-/* bench/publish lies below the directory in which the programs were built. */
-static int find_writer(char *path, size_t size)
-{
-	const ssize_t length = readlink("/proc/self/exe", path, size - 1);
-	char *end;
-
-	if (length < 0)
-		return -errno;
-	path[length] = '\0';
-	for (int i = 0; i < 2; i++) {
-		end = strrchr(path, '/');
-		if (!end)
-			return -ENOENT;
-		*end = '\0';
-	}
-	if ((size_t)(end - path) + sizeof("/shmlog-writer") > size)
-		return -ENAMETOOLONG;
-	(void)strcpy(end, "/shmlog-writer");
-	return access(path, X_OK) < 0 ? -errno : 0;
-}
-
-static _Noreturn void exec_writer(const char *path, const char *ring, int processor)
-{
-	char log[128], cpu[16];
-
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	(void)snprintf(log, sizeof(log), "%s/%s", directory, ring);
-	(void)snprintf(cpu, sizeof(cpu), "%d", processor);
-	(void)execl(path, path, "-r", ring, "-d", log, "--cpu", cpu, "--flush-interval", "1s",
-		    "--sync", "none", "--max-file", "64M", (char *)NULL);
-	(void)execl(path, path, "-r", ring, "-d", log, (char *)NULL);
-	_exit(127);
-}
-
-static int start_writer(struct ring *ring, int processor)
-{
-	char path[4096];
-	int r = find_writer(path, sizeof(path));
-
-	if (r < 0)
-		return r;
-	ring->writer = fork();
-	if (ring->writer == 0)
-		exec_writer(path, ring->name, processor);
-	if (ring->writer < 0) {
-		ring->writer = 0;
-		return -errno;
-	}
-	r = shmlog_try_push(ring->log, "warm", 4);
-	return r < 0 ? r
-		     : shmlog_sync(ring->log, SHMLOG_SYNC_WRITTEN,
-				   SYNC_TIMEOUT_S * (int64_t)NS_PER_S);
-}
-
-static int ring_open(struct ring *ring, const char *suffix, struct shmlog_options options)
-{
-	options.name = "bench";
-	options.create = 1;
-	(void)snprintf(ring->name, sizeof(ring->name), "bench-%d-%s", (int)getpid(), suffix);
-	return shmlog_attach(ring->name, &options, &ring->log);
-}
-
-static void ring_close(struct ring *ring)
-{
-	char name[sizeof(ring->name) + 16];
-
-	if (ring->writer) {
-		(void)kill(ring->writer, SIGTERM);
-		(void)waitpid(ring->writer, NULL, 0);
-	}
-	if (!ring->log)
-		return;
-	shmlog_detach(&ring->log);
-	(void)strcat(strcpy(name, "/shmlog."), ring->name);
-	(void)shm_unlink(name);
-}
-
-/* The writer takes everything, and sleeps again. */
-static int ring_drain(struct ring *ring)
-{
-	int r;
-
-	if (!ring->writer)
-		return 0;
-	r = shmlog_sync(ring->log, SHMLOG_SYNC_WRITTEN, SYNC_TIMEOUT_S * (int64_t)NS_PER_S);
-	(void)usleep(PAUSE_US);
-	return r;
-}
-
-/* ---- one burst of each side ---- */
-
-struct samples {
-	double ns[ROUNDS_MAX]; /* of one record                                          */
-};
-
-struct comparison {
-	const char *title;
-	struct ring *ring;
-	void (*floor)(struct floor *floor, const void *payload, unsigned count);
-	unsigned burst;
-	unsigned bursts; /* before the consumer's turn                                 */
-	int expected;    /* of each push                                               */
-	struct samples floors, pushes, ratios;
-};
-
-static const uint8_t payload[PAYLOAD] = "forty bytes, as many as a short message";
-
-static __attribute__((noinline)) int push_burst(struct shmlog *log, unsigned count, int expected)
-{
-	int wrong = 0;
+	unsigned refused = 0;
 
 	for (unsigned i = 0; i < count; i++)
-		wrong |= shmlog_try_push(log, payload, PAYLOAD) ^ expected;
-	return wrong ? -EIO : 0;
+		refused += shmlog_try_push(log, payload, size) != 0;
+	return refused;
 }
 
-static double ns_each(uint64_t ticks, unsigned count)
+static void add(struct tally *tally, unsigned count, unsigned refused)
 {
-	return (double)ticks * ns_per_tick / count;
+	tally->pushed += count - refused;
+	tally->refused += refused;
 }
 
-static double time_floor(const struct comparison *comparison, struct floor *floor)
+static void pause_before(const struct setup *setup)
 {
-	uint64_t ticks = 0;
-
-	for (unsigned i = 0; i < comparison->bursts; i++) {
-		uint64_t began;
-
-		if (comparison->bursts > 1)
-			be_busy(BUSY_US);
-		began = clock_counter();
-		comparison->floor(floor, payload, comparison->burst);
-		ticks += clock_counter() - began;
-	}
-	floor_drain(floor);
-	(void)usleep(PAUSE_US);
-	return ns_each(ticks, comparison->burst * comparison->bursts);
+	if (setup->burst == BURST_SMALL)
+		be_busy_us(SMALL_US);
+	if (setup->caches == EVICTED)
+		evict_caches();
 }
 
-static int time_pushes(const struct comparison *comparison, double *ret_ns)
-{
-	uint64_t ticks = 0;
-	int r = 0;
+/* ---- the second producer ---- */
 
-	for (unsigned i = 0; i < comparison->bursts && r == 0; i++) {
-		uint64_t began;
-
-		if (comparison->bursts > 1)
-			be_busy(BUSY_US);
-		began = clock_counter();
-		r = push_burst(comparison->ring->log, comparison->burst, comparison->expected);
-		ticks += clock_counter() - began;
-	}
-	*ret_ns = ns_each(ticks, comparison->burst * comparison->bursts);
-	return r < 0 ? r : ring_drain(comparison->ring);
-}
-
-/* Who begins changes with the round. */
-static int compare_once(struct comparison *comparison, struct floor *floor, unsigned round)
-{
-	double floor_ns = 0, push_ns;
-	int r;
-
-	if (round % 2)
-		floor_ns = time_floor(comparison, floor);
-	r = time_pushes(comparison, &push_ns);
-	if (!(round % 2))
-		floor_ns = time_floor(comparison, floor);
-	comparison->floors.ns[round] = floor_ns;
-	comparison->pushes.ns[round] = push_ns;
-	comparison->ratios.ns[round] = push_ns / floor_ns;
-	return r;
-}
-
-static int compare_doubles(const void *left, const void *right)
-{
-	const double a = *(const double *)left, b = *(const double *)right;
-
-	return (a > b) - (a < b);
-}
-
-/* ---- two processors and one line ---- */
-
-struct bounce {
-	_Alignas(128) struct shared_u64 ball;
-	int processor;
+/* In memory that both see. It publishes whole turns, each when it is told to. */
+struct partner {
+	struct setup setup;
+	struct shmlog *log;
+	sem_t go, done;
+	struct shared_u64 arrived; /* at the start of a burst: of both, in all               */
+	struct shared_u64 is_over;
+	struct tally tally;
+	pthread_t thread;
+	pid_t process;
 };
 
-static void *bounce_back(void *argument)
+/* Both burst at the same time. */
+static void meet(struct partner *partner)
 {
-	struct bounce *bounce = argument;
+	const uint64_t both = (add_relaxed(&partner->arrived, 1) / 2 + 1) * 2;
 
-	run_on(bounce->processor);
-	for (uint64_t i = 0; i < (uint64_t)BOUNCES * BOUNCE_TIMES; i++) {
-		while (load_relaxed(&bounce->ball) != 2 * i + 1)
+	while (load_relaxed(&partner->arrived) < both && !bench_is_over())
+		;
+}
+
+static void *publish_beside(void *argument)
+{
+	struct partner *partner = argument;
+	const struct setup *setup = &partner->setup;
+	const unsigned count = burst_count(setup);
+
+	run_on(bench.consumer_cpu);
+	for (;;) {
+		while (sem_wait(&partner->go) < 0)
 			;
-		store_relaxed(&bounce->ball, 2 * i + 2);
+		if (load_relaxed(&partner->is_over))
+			break;
+		for (unsigned i = 0; i < bursts_of(setup); i++) {
+			pause_before(setup);
+			meet(partner);
+			add(&partner->tally, count, push_burst(partner->log, setup->size, count));
+		}
+		(void)shmlog_sync(partner->log, SHMLOG_SYNC_WRITTEN, NS_PER_S);
+		(void)sem_post(&partner->done);
 	}
+	(void)shmlog_unbind(partner->log);
 	return NULL;
 }
 
-static double time_bounces(struct bounce *bounce)
+static struct partner *partner_start(const struct setup *setup, struct shmlog *log)
 {
-	const uint64_t first = load_relaxed(&bounce->ball);
-	const uint64_t began = clock_counter();
+	struct partner *partner = shared_memory(sizeof(*partner));
 
-	for (uint64_t ball = first; ball < first + 2 * BOUNCES; ball += 2) {
-		store_relaxed(&bounce->ball, ball + 1);
-		while (load_relaxed(&bounce->ball) != ball + 2)
-			;
+	partner->setup = *setup;
+	partner->log = log;
+	(void)sem_init(&partner->go, 1, 0);
+	(void)sem_init(&partner->done, 1, 0);
+	if (setup->company == THREAD) {
+		if (pthread_create(&partner->thread, NULL, publish_beside, partner))
+			die("thread", -EAGAIN);
+		return partner;
 	}
-	return ns_each(clock_counter() - began, 2 * BOUNCES);
+	partner->process = bench_fork(bench.consumer_cpu);
+	if (partner->process == 0) {
+		(void)publish_beside(partner);
+		_exit(0);
+	}
+	return partner;
 }
 
-/* One way, in nanoseconds, the median; 0 with a single processor. */
-static double measure_bounce(const struct processors *processors)
+static void partner_end(struct partner *partner)
 {
-	static struct bounce bounce;
-	double times[BOUNCE_TIMES];
-	pthread_t other;
+	store_relaxed(&partner->is_over, 1);
+	(void)sem_post(&partner->go);
+	if (partner->process)
+		(void)bench_wait(partner->process, 0, NULL);
+	else
+		(void)pthread_join(partner->thread, NULL);
+}
 
-	if (processors->producer == processors->consumer)
-		return 0;
-	store_relaxed(&bounce.ball, 0);
-	bounce.processor = processors->consumer;
-	if (pthread_create(&other, NULL, bounce_back, &bounce))
-		return 0;
-	for (size_t i = 0; i < BOUNCE_TIMES; i++)
-		times[i] = time_bounces(&bounce);
-	(void)pthread_join(other, NULL);
-	qsort(times, BOUNCE_TIMES, sizeof(*times), compare_doubles);
-	return times[BOUNCE_TIMES / 2];
+/* ---- one row ---- */
+
+enum side { FLOOR, PUSH, PUSH_BESIDE, SIDES };
+
+struct row {
+	struct setup setup;
+	struct floor floor;
+	struct stage stage;
+	struct partner *partner; /* NULL: alone                                              */
+	struct tally tally;
+	struct stage_count found;
+	pid_t noise;
+	struct samples bursts[SIDES], calls[SIDES]; /* ns of one record                      */
+	struct samples ratio, beside_ratio;         /* of one round                          */
+};
+
+/* Returns how many were refused. */
+static unsigned copy_or_push(struct row *row, enum side side, unsigned count)
+{
+	if (side != FLOOR)
+		return push_burst(row->stage.log, row->setup.size, count);
+	floor_burst(&row->floor, payload, count);
+	return 0;
+}
+
+/* Nanoseconds of one record, over the whole burst. */
+static double time_burst(struct row *row, enum side side, unsigned count, unsigned *refused)
+{
+	const uint64_t began = clock_counter();
+
+	*refused = copy_or_push(row, side, count);
+	return ns_of_ticks(clock_counter() - began) / count;
+}
+
+static void time_calls(struct row *row, enum side side, unsigned count, unsigned *refused)
+{
+	*refused = 0;
+	for (unsigned i = 0; i < count; i++) {
+		const uint64_t began = ticks_in_order();
+		const unsigned is_refused = copy_or_push(row, side, 1);
+
+		samples_add(&row->calls[side], ns_of_call(ticks_in_order() - began));
+		*refused += is_refused;
+	}
+}
+
+static void drain(struct row *row, enum side side)
+{
+	if (side == FLOOR)
+		floor_drain(&row->floor);
+	else if (row->setup.writer != STOPPED && row->setup.caches != FIRST_TOUCH)
+		stage_drain(&row->stage);
+	if (side == PUSH_BESIDE)
+		(void)wait_for(&row->partner->done);
+	if (row->setup.burst == BURST_LARGE)
+		nap_us(LARGE_US);
+}
+
+/* The bursts of one side between two drains. Returns the mean. */
+static double take_turn(struct row *row, enum side side, bool by_call)
+{
+	const unsigned bursts = bursts_of(&row->setup), count = burst_count(&row->setup);
+	unsigned refused;
+	double sum = 0;
+
+	if (side == PUSH_BESIDE)
+		(void)sem_post(&row->partner->go);
+	for (unsigned i = 0; i < bursts; i++) {
+		pause_before(&row->setup);
+		if (side == PUSH_BESIDE)
+			meet(row->partner);
+		if (by_call)
+			time_calls(row, side, count, &refused);
+		else
+			sum += time_burst(row, side, count, &refused);
+		if (side != FLOOR)
+			add(&row->tally, count, refused);
+	}
+	drain(row, side);
+	return sum / bursts;
+}
+
+/* Who begins changes with the round. */
+static void take_round(struct row *row, unsigned round)
+{
+	const unsigned sides = row->partner ? SIDES : PUSH_BESIDE;
+	const bool by_call = round % 2;
+	double mean[SIDES] = { 0 };
+
+	for (unsigned i = 0; i < sides; i++) {
+		const enum side side = (enum side)((i + round / 2) % sides);
+
+		mean[side] = take_turn(row, side, by_call);
+	}
+	if (by_call)
+		return;
+	for (unsigned i = 0; i < sides; i++)
+		samples_add(&row->bursts[i], mean[i]);
+	samples_add(&row->ratio, mean[PUSH] / mean[FLOOR]);
+	if (row->partner)
+		samples_add(&row->beside_ratio, mean[PUSH_BESIDE] / mean[PUSH]);
+}
+
+/* ---- its stage ---- */
+
+/* Writes and syncs on the log's disk, for as long as it lives. */
+static _Noreturn void make_noise(const char *directory)
+{
+	static _Alignas(4096) uint8_t data[NOISE_BYTES];
+	char path[160];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/noise", directory);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_DIRECT, 0600);
+	if (fd < 0)
+		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	for (unsigned i = 0; fd >= 0; i++) {
+		if (pwrite(fd, data, sizeof(data), i % NOISE_FILE * (off_t)sizeof(data)) < 0)
+			break;
+		(void)fdatasync(fd);
+	}
+	_exit(1);
+}
+
+static struct shmlog_options ring_options(const struct setup *setup)
+{
+	static const enum shmlog_clock clocks[] = { SHMLOG_CLOCK_TSC, SHMLOG_CLOCK_WRITER,
+						    SHMLOG_CLOCK_NONE };
+
+	return (struct shmlog_options){
+		.lanes = setup->lane == SHARED ? 1 : 4,
+		.lane_size = LANE_BYTES,
+		.clock = clocks[setup->stamp],
+	};
+}
+
+static void open_stage(struct row *row)
+{
+	static const char *const asleep[] = { "--flush-interval", "1s", "--sync", "none", NULL };
+	static const char *const awake[] = { "--flush-interval", "100us", "--sync", "none", NULL };
+	static const char *const slow[] = { "--flush-interval", "1s",      "--sync", "page",
+					    "--release",        "durable", NULL };
+	static const char *const *const options[] = { asleep, awake, asleep, slow };
+
+	stage_open(&row->stage, ring_options(&row->setup), options[row->setup.writer]);
+}
+
+/* The writer sleeps, is stopped there, and the lane is filled. */
+static void fill_and_stop(struct row *row)
+{
+	(void)kill(row->stage.writer, SIGSTOP);
+	add(&row->tally, LANE_BYTES / BLOCK_SIZE,
+	    push_burst(row->stage.log, row->setup.size, LANE_BYTES / BLOCK_SIZE));
+}
+
+static void close_stage(struct row *row)
+{
+	struct stage_count found;
+
+	if (row->setup.writer == STOPPED)
+		(void)kill(row->stage.writer, SIGCONT);
+	stage_close(&row->stage, &found);
+	row->found.records += found.records;
+	row->found.lost += found.lost;
+}
+
+static void row_open(struct row *row)
+{
+	floor_open(&row->floor, LANE_BYTES, row->setup.size, row->setup.stamp == BY_TSC);
+	if (row->setup.caches == FIRST_TOUCH)
+		return;
+	open_stage(row);
+	if (row->setup.writer == SLOW_DISK) {
+		row->noise = bench_fork(bench.consumer_cpu);
+		if (row->noise == 0)
+			make_noise(bench.directory);
+	}
+	if (row->setup.writer == STOPPED)
+		fill_and_stop(row);
+	if (row->setup.company != ALONE)
+		row->partner = partner_start(&row->setup, row->stage.log);
+}
+
+static void row_close(struct row *row)
+{
+	if (row->partner) {
+		partner_end(row->partner);
+		row->tally.pushed += row->partner->tally.pushed;
+		row->tally.refused += row->partner->tally.refused;
+		(void)munmap(row->partner, sizeof(*row->partner));
+	}
+	if (row->noise)
+		(void)bench_wait(row->noise, SIGKILL, NULL);
+	if (row->setup.caches != FIRST_TOUCH)
+		close_stage(row);
+	floor_close(&row->floor);
+}
+
+/* A ring of which nothing was touched but what binding touches, and a floor likewise. */
+static void take_fresh_round(struct row *row, unsigned round)
+{
+	floor_close(&row->floor);
+	floor_open(&row->floor, LANE_BYTES, row->setup.size, row->setup.stamp == BY_TSC);
+	open_stage(row);
+	take_round(row, round);
+	close_stage(row);
+}
+
+static void measure(struct row *row)
+{
+	const uint64_t ms = bench.is_quick ? ROUND_QUICK_MS : ROUND_MS;
+	const uint64_t end_ns = clock_monotonic_ns() + ms * NS_PER_MS;
+	unsigned round = 0;
+
+	do {
+		if (row->setup.caches == FIRST_TOUCH)
+			take_fresh_round(row, round++);
+		else
+			take_round(row, round++);
+	} while (!bench_is_over() && (round < ROUNDS_MIN || clock_monotonic_ns() < end_ns));
 }
 
 /* ---- the report ---- */
 
-static double quantile(const struct samples *sorted, unsigned count, unsigned percent)
+static bool is_sound(const struct row *row)
 {
-	return sorted->ns[(count - 1) * percent / 100];
+	return row->found.records == row->tally.pushed && row->found.lost == row->tally.refused;
 }
 
-static void print_samples(struct samples *samples, unsigned count, int digits)
+static void print_head(void)
 {
-	qsort(samples->ns, count, sizeof(*samples->ns), compare_doubles);
-	printf("  %8.*f (%.*f .. %.*f)", digits, quantile(samples, count, 50), digits,
-	       quantile(samples, count, 10), digits, quantile(samples, count, 90));
+	printf("A push beside the floor: medians (10 %% .. 90 %% of the rounds), ns of a record; "
+	       "single "
+	       "calls of all rounds, ns.\n"
+	       "Two producers: beside the same pushes of one alone. dropped, on disk: counted by "
+	       "the "
+	       "producers, found in the log.\n"
+	       "%-6s %5s %-5s %-9s %-6s %-11s %-11s %8s %-17s %8s %-17s %7s"
+	       " | %6s %6s %6s %6s %7s %8s | %6s %6s | %9s %9s\n",
+	       "lane", "bytes", "burst", "writer", "clock", "caches", "producers", "ratio", "",
+	       "push", "", "floor", "p50", "p90", "p99", "p99.9", "p99.99", "max", "f.p50",
+	       "f.99.9", "dropped", "on disk");
 }
 
-static void print_comparison(struct comparison *comparison, unsigned rounds)
+static void print_calls(struct row *row)
 {
-	printf("%-16s", comparison->title);
-	print_samples(&comparison->ratios, rounds, 2);
-	print_samples(&comparison->pushes, rounds, 1);
-	print_samples(&comparison->floors, rounds, 1);
-	printf("\n");
+	static const double shares[] = { 0.5, 0.9, 0.99, 0.999 };
+	struct samples *calls = &row->calls[row->partner ? PUSH_BESIDE : PUSH];
+
+	printf(" |");
+	for (size_t i = 0; i < COUNT_OF(shares); i++)
+		printf(" %6.0f", samples_at(calls, shares[i]));
+	printf(" %7.0f %8.0f", samples_at(calls, 0.9999), samples_at(calls, 1));
+	printf(" | %6.0f %6.0f", samples_at(&row->calls[FLOOR], 0.5),
+	       samples_at(&row->calls[FLOOR], 0.999));
 }
 
-static void print_report(struct comparison *comparisons, size_t count, unsigned rounds)
+static void print_row(struct row *row)
 {
-	printf("%u rounds, %d bytes a record; median (10 %% .. 90 %% of the rounds)\n", rounds,
-	       PAYLOAD);
-	printf("%-16s  %-24s%-26s%s\n", "", "push / floor", "push, ns", "floor, ns");
-	for (size_t i = 0; i < count; i++)
-		print_comparison(&comparisons[i], rounds);
+	const struct setup *setup = &row->setup;
+
+	printf("%-6s %5u %-5s %-9s %-6s %-11s %-11s", lane_names[setup->lane], setup->size,
+	       burst_names[setup->burst], writer_names[setup->writer], stamp_names[setup->stamp],
+	       cache_names[setup->caches], company_names[setup->company]);
+	print_spread(row->partner ? &row->beside_ratio : &row->ratio, 2);
+	print_spread(&row->bursts[row->partner ? PUSH_BESIDE : PUSH], 1);
+	printf(" %7.1f", samples_at(&row->bursts[row->partner ? PUSH : FLOOR], 0.5));
+	print_calls(row);
+	printf(" | %9llu %9llu%s\n", (unsigned long long)row->tally.refused,
+	       (unsigned long long)row->found.records, is_sound(row) ? "" : "  WRONG");
 }
 
-/* ---- the run ---- */
-
-enum { RING_OWN, RING_SHARED, RING_FULL, RING_BARE, RINGS };
-
-static int open_rings(struct ring rings[RINGS], const struct processors *processors)
+static void print_json(struct row *row)
 {
-	const struct shmlog_options base = {
-		.size = sizeof(base), .lanes = 2, .lane_size = LANE_BYTES, .clock = SHMLOG_CLOCK_TSC
-	};
-	struct shmlog_options shared = base, full = base, bare = base;
-	int r;
+	const struct setup *setup = &row->setup;
 
-	shared.lanes = 1;
-	full.lane_size = FULL_LANE_BYTES;
-	bare.clock = SHMLOG_CLOCK_NONE;
-	r = ring_open(&rings[RING_OWN], "own", base);
-	if (r == 0)
-		r = ring_open(&rings[RING_SHARED], "shared", shared);
-	if (r == 0)
-		r = ring_open(&rings[RING_FULL], "full", full);
-	if (r == 0)
-		r = ring_open(&rings[RING_BARE], "bare", bare);
-	for (size_t i = 0; r == 0 && i < RINGS; i++)
-		if (i != RING_FULL)
-			r = start_writer(&rings[i], processors->consumer);
-	for (unsigned i = 0; r == 0 && i < FULL_LANE_BYTES / BLOCK_SIZE; i++)
-		(void)shmlog_try_push(rings[RING_FULL].log, payload, PAYLOAD);
-	return r;
-}
-
-static int run_rounds(struct comparison *comparisons, size_t count, struct floor *floor,
-		      uint64_t end_ns, unsigned *ret_rounds)
-{
-	unsigned round = 0;
-	int r = 0;
-
-	while (r == 0 && !stop_wanted && round < ROUNDS_MAX && clock_monotonic_ns() < end_ns) {
-		for (size_t i = 0; i < count && r == 0; i++) {
-			r = compare_once(&comparisons[i], floor, round);
-			if (r < 0)
-				fail(comparisons[i].title, r);
-		}
-		round += r == 0;
+	printf("{\"bench\":\"publish\",\"lane\":\"%s\",\"bytes\":%u,\"burst\":\"%s\",\"writer\":\"%"
+	       "s\""
+	       ",\"clock\":\"%s\",\"caches\":\"%s\",\"producers\":\"%s\"",
+	       lane_names[setup->lane], setup->size, burst_names[setup->burst],
+	       writer_names[setup->writer], stamp_names[setup->stamp], cache_names[setup->caches],
+	       company_names[setup->company]);
+	json_spread("ratio", &row->ratio);
+	json_spread("push_ns", &row->bursts[PUSH]);
+	json_spread("floor_ns", &row->bursts[FLOOR]);
+	json_percentiles("call_ns", &row->calls[PUSH]);
+	json_percentiles("floor_call_ns", &row->calls[FLOOR]);
+	if (row->partner) {
+		json_spread("beside_ratio", &row->beside_ratio);
+		json_spread("beside_ns", &row->bursts[PUSH_BESIDE]);
+		json_percentiles("beside_call_ns", &row->calls[PUSH_BESIDE]);
 	}
-	*ret_rounds = round;
-	return r;
+	printf(",\"pushed\":%llu,\"dropped\":%llu,\"on_disk\":%llu,\"marked_lost\":%llu}\n",
+	       (unsigned long long)row->tally.pushed, (unsigned long long)row->tally.refused,
+	       (unsigned long long)row->found.records, (unsigned long long)row->found.lost);
 }
 
-static int measure(struct ring rings[RINGS], struct floor *floor,
-		   const struct processors *processors, uint64_t seconds)
+/* True: the log holds what was pushed. */
+static bool run_row(const struct setup *setup)
 {
-	static struct comparison comparisons[] = {
-		{ .title = "own lane, 2000", .floor = floor_stamped, .burst = BURST, .bursts = 1 },
-		{ .title = "own lane, 20",
-		  .floor = floor_stamped,
-		  .burst = SMALL_BURST,
-		  .bursts = SMALL_BURSTS },
-		{ .title = "lane 0, 2000", .floor = floor_stamped, .burst = BURST, .bursts = 1 },
-		{ .title = "full lane",
-		  .floor = floor_stamped,
-		  .burst = BURST,
-		  .bursts = 1,
-		  .expected = -EAGAIN },
-		{ .title = "no clock, 2000", .floor = floor_bare, .burst = BURST, .bursts = 1 },
-	};
-	static const uint8_t ring_of[] = { RING_OWN, RING_OWN, RING_SHARED, RING_FULL, RING_BARE };
-	const double before = measure_bounce(processors);
-	unsigned rounds;
-	int r;
+	struct row row = { .setup = *setup };
 
-	for (size_t i = 0; i < COUNT_OF(comparisons); i++)
-		comparisons[i].ring = &rings[ring_of[i]];
-	r = run_rounds(comparisons, COUNT_OF(comparisons), floor,
-		       clock_monotonic_ns() + seconds * NS_PER_S, &rounds);
-	if (rounds)
-		print_report(comparisons, COUNT_OF(comparisons), rounds);
-	printf("one line from processor %d to %d: %.0f ns before, %.0f ns after\n",
-	       processors->producer, processors->consumer, before, measure_bounce(processors));
-	return r;
+	row_open(&row);
+	measure(&row);
+	row_close(&row);
+	if (bench_is_over())
+		return false;
+	if (bench.is_json)
+		print_json(&row);
+	else
+		print_row(&row);
+	for (unsigned i = 0; i < SIDES; i++) {
+		samples_free(&row.bursts[i]);
+		samples_free(&row.calls[i]);
+	}
+	samples_free(&row.ratio);
+	samples_free(&row.beside_ratio);
+	return is_sound(&row);
+}
+
+/* ---- which rows ---- */
+
+#define ROW(...)                        \
+	{                               \
+		.size = 40, __VA_ARGS__ \
+	}
+
+static const struct setup usual[] = {
+	ROW(.burst = BURST_SMALL),
+	ROW(.burst = BURST_SMALL, .caches = EVICTED),
+	ROW(.burst = BURST_LARGE, .caches = FIRST_TOUCH),
+	ROW(.burst = BURST_SMALL, .stamp = BY_WRITER),
+	ROW(.burst = BURST_SMALL, .stamp = BY_NOBODY),
+	ROW(.burst = BURST_SMALL, .writer = AWAKE),
+	ROW(.burst = BURST_SMALL, .writer = SLOW_DISK),
+	ROW(.burst = BURST_SMALL, .writer = STOPPED),
+	ROW(.burst = BURST_LARGE),
+	ROW(.burst = BURST_LARGE, .stamp = BY_NOBODY),
+	ROW(.burst = BURST_FLOOD, .writer = AWAKE),
+	ROW(.burst = BURST_LARGE, .writer = STOPPED),
+	{ .size = 8, .burst = BURST_SMALL },
+	{ .size = 256, .burst = BURST_SMALL },
+	{ .size = 1024, .burst = BURST_SMALL },
+	{ .size = 4096, .burst = BURST_SMALL },
+	ROW(.lane = SHARED, .burst = BURST_SMALL),
+	ROW(.lane = SHARED, .burst = BURST_LARGE),
+	ROW(.burst = BURST_LARGE, .company = THREAD),
+	ROW(.burst = BURST_LARGE, .company = PROCESS),
+	ROW(.lane = SHARED, .burst = BURST_LARGE, .company = THREAD),
+	ROW(.lane = SHARED, .burst = BURST_LARGE, .company = PROCESS),
+};
+
+/* What cannot be: a first touch is one burst of one producer, a stopped writer drains for nobody.
+ */
+static bool is_possible(const struct setup *setup)
+{
+	if (setup->caches == FIRST_TOUCH &&
+	    (setup->burst != BURST_LARGE || setup->writer != ASLEEP || setup->company != ALONE))
+		return false;
+	if (setup->writer == STOPPED && setup->company != ALONE)
+		return false;
+	return setup->company == ALONE || bench.producer_cpu != bench.consumer_cpu;
+}
+
+static bool run_usual(void)
+{
+	bool is_good = true;
+
+	for (size_t i = 0; i < COUNT_OF(usual) && !bench_is_over(); i++)
+		if (is_possible(&usual[i]))
+			is_good &= run_row(&usual[i]);
+	return is_good;
+}
+
+/* All of them, as digits of one number: the first counts fastest. */
+static bool run_all(void)
+{
+	static const uint32_t sizes[] = { 8, 40, 256, 1024, SIZE_MAX_BYTES };
+	const size_t count = 2 * COUNT_OF(sizes) * 3 * 4 * 3 * 3 * 3;
+	bool is_good = true;
+
+	for (size_t i = 0; i < count && !bench_is_over(); i++) {
+		size_t rest = i;
+		struct setup setup;
+
+		setup.size = sizes[rest % COUNT_OF(sizes)], rest /= COUNT_OF(sizes);
+		setup.stamp = (enum stamp)(rest % 3), rest /= 3;
+		setup.burst = (enum burst)(rest % 3), rest /= 3;
+		setup.caches = (enum caches)(rest % 3), rest /= 3;
+		setup.writer = (enum writer)(rest % 4), rest /= 4;
+		setup.company = (enum company)(rest % 3), rest /= 3;
+		setup.lane = (enum lane)rest;
+		if (is_possible(&setup))
+			is_good &= run_row(&setup);
+	}
+	return is_good;
 }
 
 int main(int argc, char **argv)
 {
-	const struct sigaction action = { .sa_handler = stop };
-	const struct processors processors = find_processors();
-	const bool is_quick = argc == 2 && !strcmp(argv[1], "-q");
-	static struct ring rings[RINGS];
-	static struct floor floor;
-	int r;
+	bool is_good;
 
-	if (argc > 2 || (argc == 2 && !is_quick)) {
-		fprintf(stderr, "usage: publish [-q]\n");
-		return 64;
-	}
-	(void)sigaction(SIGINT, &action, NULL);
-	(void)sigaction(SIGTERM, &action, NULL);
-	run_on(processors.producer);
-	measure_clock();
-	r = make_directory();
-	if (r == 0)
-		r = open_rings(rings, &processors);
-	if (r == 0)
-		r = floor_open(&floor, processors.consumer);
-	if (r < 0)
-		fail("cannot begin", r);
-	else
-		r = measure(rings, &floor, &processors, is_quick ? 2 : 11);
-	floor_close(&floor);
-	for (size_t i = 0; i < RINGS; i++)
-		ring_close(&rings[i]);
-	remove_directory();
-	return r < 0 || stop_wanted;
+	bench_begin("publish", argc, argv);
+	if (!bench.is_json)
+		print_head();
+	is_good = bench.is_all ? run_all() : run_usual();
+	return bench_end(is_good);
 }

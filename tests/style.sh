@@ -4,7 +4,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 shopt -s nullglob
 
-readonly sources=(include/*.h lib/*.[ch] writer/*.[ch] tools/*.[ch] docs/examples/*.c bench/*.c tests/*/*.[ch])
+readonly sources=(include/*.h lib/*.[ch] writer/*.[ch] tools/*.[ch] docs/examples/*.c bench/*.[ch] bench/*.cc tests/*/*.[ch])
 readonly scripts=(.ci/run bench/*.sh tests/*.sh tests/*/*.sh)
 broken=0
 
@@ -60,6 +60,8 @@ check_directions() {
 	includes "$tools|.*tools/.*" writer/*.[ch] | grep -v '"cli.h"' |
 		complain_lines 'the writer does not know the tools'
 	includes "$writer|.*writer/.*" tools/*.[ch] | complain_lines 'the tools do not know the writer'
+	includes "$writer|$tools|.*(writer|tools)/.*" bench/*.[ch] |
+		complain_lines 'benchmarks start the programs, they are not built of them'
 	# These two stand on the public interface; text helpers know nothing of rings and logs.
 	includes "$lib" tools/cat.c tools/push.c | grep -vE '"(base|text|utf8|moment|units).h"' |
 		complain_lines 'uses the public interface alone'

@@ -265,6 +265,13 @@ static void lane_at(const struct ring_map *map, uint8_t *base, struct lane *ret)
 		  geometry->blocks, geometry->record_max);
 }
 
+/* How far the writer has copied. A broken holder may have wiped words that led there: who began at
+ * the frontier that is left would publish where nobody looks any more. */
+static uint64_t taken_position(const struct ring_map *map, uint32_t lane_no)
+{
+	return load_acquire(&map_lane_status(map, lane_no)->taken); /* MO taken:B <- taken:A */
+}
+
 /* Published blocks that wait in a lane, seen without holding it; UINT64_MAX: better not. */
 static uint64_t lane_backlog(const struct ring_map *map, int fd, uint32_t lane_no)
 {
@@ -279,10 +286,12 @@ static uint64_t lane_backlog(const struct ring_map *map, int fd, uint32_t lane_n
 	lane_at(map, base, &lane);
 	ring_survey(&lane, map_lane_status(map, lane_no), &survey);
 	(void)map->sys->unmap(base, geometry->lane_stride);
-	return survey.corrupt ? UINT64_MAX : survey.frontier - survey.released;
+	if (survey.corrupt || survey.frontier < taken_position(map, lane_no))
+		return UINT64_MAX;
+	return survey.frontier - survey.released;
 }
 
-/* Is the word at `released` an old one? One read, no mapping. */
+/* Is the word at `released` an old one, and was it never another? One read, no mapping. */
 static bool lane_is_drained(const struct ring_map *map, int fd, uint32_t lane_no)
 {
 	const struct geometry *geometry = &map->segment.geometry;
@@ -291,8 +300,9 @@ static bool lane_is_drained(const struct ring_map *map, int fd, uint32_t lane_no
 	const uint64_t offset = geometry_lane_offset(geometry, lane_no) + geometry->words_offset;
 	uint64_t word;
 
-	if (map->sys->pread(fd, &word, sizeof(word), (off_t)(offset + index * sizeof(word))) !=
-	    sizeof(word))
+	if (taken_position(map, lane_no) > released ||
+	    map->sys->pread(fd, &word, sizeof(word), (off_t)(offset + index * sizeof(word))) !=
+		    sizeof(word))
 		return false;
 	return word_lap(word) <= released / geometry->blocks;
 }
@@ -337,6 +347,8 @@ static int own_lane_enter(struct binding *binding)
 	int r;
 
 	r = ring_bury(&binding->lane, &binding->status->released, 0, &frontier, &data);
+	if (r == 0 && frontier < taken_position(binding->map, binding->lane_no))
+		r = -EUCLEAN;
 	if (r < 0)
 		return r;
 	ring_sweep(&binding->lane, frontier);

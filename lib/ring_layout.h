@@ -175,7 +175,8 @@ struct lane_status {
 	struct shared_u64 failed;    /* records lost to a failed write or sync     */
 	struct shared_u64 quarantines;
 	struct shared_u64 failed_end; /* the last of `failed` lies before this DATA record */
-	uint8_t reserved0[32];
+	struct shared_u64 taken; /* he has copied what lies before it, and looks there no more */
+	uint8_t reserved0[24];
 	struct shared_u64 marked[LOSS_REASONS]; /* drops of own lanes that the log names  */
 	struct source_payload source;           /* of the record before `released`        */
 	uint8_t reserved1[168];

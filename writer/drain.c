@@ -318,16 +318,16 @@ static enum lane_step take_one(struct drain *drain, struct page_builder *page,
 static enum drain_result take_lane(struct drain *drain, struct page_builder *page,
 				   struct drain_lane *lane)
 {
-	while (!lane->is_emptied) {
-		enum lane_step next = LANE_EMPTIED;
+	enum lane_step next = LANE_GO_ON;
 
+	while (!lane->is_emptied && next != LANE_NO_ROOM) {
+		next = LANE_EMPTIED;
 		if (!lane->is_quarantined && lane->taken.position < lane->pass_end)
 			next = take_one(drain, page, lane);
-		if (next == LANE_NO_ROOM)
-			return DRAIN_FULL;
 		lane->is_emptied = next == LANE_EMPTIED;
 	}
-	return DRAIN_DONE;
+	drain_show_taken(lane);
+	return next == LANE_NO_ROOM ? DRAIN_FULL : DRAIN_DONE;
 }
 
 /* ---- passes ---- */

@@ -79,6 +79,7 @@ static void repair_lane(struct drain *drain, struct drain_lane *lane)
 	struct lane_status *status = lane->status;
 	const uint64_t released = released_position(drain, lane);
 
+	drain_show_taken(lane);
 	if (load_relaxed(&status->released) == released &&
 	    load_relaxed(&status->written) == lane->written.position &&
 	    load_relaxed(&status->durable) == lane->durable.position &&

@@ -85,6 +85,15 @@ static inline bool is_zero(const uint64_t counters[LOSS_REASONS])
 	return any == 0;
 }
 
+/* Whoever binds the lane next must not begin before it. */
+static inline void drain_show_taken(struct drain_lane *lane)
+{
+	struct shared_u64 *taken = &lane->status->taken;
+
+	if (load_relaxed(taken) != lane->taken.position)
+		store_release(taken, lane->taken.position); /* MO taken:A -> taken:B */
+}
+
 /* drain_ring.c */
 
 /* Producers may write over what lies before @progress. */

@@ -496,6 +496,7 @@ void drain_restore_end(struct drain *drain, bool log_continues)
 	restore_slot(drain, &drain->unbound, false, log_continues);
 	for (uint32_t i = 0; i < lane_count(drain); i++) {
 		restore_unsynced(drain, &drain->lanes[i]);
+		drain_show_taken(&drain->lanes[i]);
 		count_unwritten(drain, &drain->lanes[i]);
 	}
 	drain->kept = (struct drain_account){ .seen = drain->seen,

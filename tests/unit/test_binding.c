@@ -216,6 +216,21 @@ Test(binding, a_quarantined_lane_is_not_bound)
 	cr_assert(read_lane(1) == 0 && read_lane(2) == 2);
 }
 
+/* A broken holder wiped the words of records that the writer has copied: the lane looks empty. */
+Test(binding, a_lane_that_ends_before_what_was_taken_is_not_bound)
+{
+	use_lanes(3);
+	store_relaxed(&test_lane_status(&ring, 1)->taken, 5);
+	test_push(producer, "x");
+	cr_assert(read_lane(1) == 0 && read_lane(2) == 2);
+	shmlog_detach(&producer);
+	cr_assert(test_lock_falls(&ring, LOCK_BYTE_LANE(2)));
+	store_relaxed(&test_lane_status(&ring, 2)->taken, 9);
+	producer = test_attach(&ring);
+	test_push(producer, "y");
+	cr_assert(read_lane(1) == 0 && read_lane(2) == 2 && read_lane(0) == 2);
+}
+
 Test(binding, a_full_quarantined_lane_is_left)
 {
 	use_lanes(3);

@@ -337,6 +337,19 @@ Test(skips, behind_a_page_under_way_move_with_it, .init = set_up, .fini = tear_d
 	cr_assert(ring_durable(&ring, 1) == 0, "what lies before them is not durable");
 }
 
+Test(skips, and_records_that_were_copied_show_how_far, .init = set_up, .fini = tear_down)
+{
+	const struct lane_status *status = view_lane_status(&ring.view, 1);
+
+	ring_data(&ring, 1, "a");
+	ring_data(&ring, 1, "b");
+	(void)take(0);
+	cr_assert(load_relaxed(&status->taken) == 2 && load_relaxed(&status->released) == 0);
+	ring_reopen(&ring);
+	drain_restore_end(&ring.drain, true);
+	cr_assert(load_relaxed(&status->taken) == 0, "a restart takes them again");
+}
+
 Test(skips, behind_what_is_not_durable_become_durable_with_the_next_sync, .init = set_up,
      .fini = tear_down)
 {

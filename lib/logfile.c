@@ -156,7 +156,7 @@ bool logfile_resync(struct logfile *file, uint64_t limit, void *buffer)
 int logfile_seal(struct logfile *file, uint64_t size, void *buffer, uint64_t *ret_offset)
 {
 	struct seal_trailer trailer = { 0 };
-	struct page_header header;
+	struct page_header header = { 0 };
 	ssize_t n;
 	int r;
 

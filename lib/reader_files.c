@@ -359,6 +359,7 @@ static int take_following(struct feed *feed)
 	}
 	if (r < 0)
 		return r;
+	assert(feed->following != NULL);
 	feed->current = feed->following;
 	feed->following = NULL;
 	feed->passed_no = feed->current->name.file_no;

@@ -117,6 +117,7 @@ static int find_by_walk(struct feed *feed, const struct feed_file *file, struct 
 	}
 	if (r < 0)
 		return r;
+	assert(at < places->count && places->items != NULL);
 	place = &places->items[at];
 	spot->page_no = place->page_no;
 	spot->offset = place->offset;
@@ -202,6 +203,7 @@ static int take_spot(struct feed *feed, struct feed_file *file, const struct spo
 	}
 	if (r < 0)
 		return r == -ENODATA ? -ENOENT : r;
+	assert(page != NULL); /* one of both looks has found it */
 	if (reader_page_header(page)->page_no != spot->page_no) {
 		reader_page_put(page); /* an index that does not tell the truth */
 		return -EBADMSG;

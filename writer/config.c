@@ -356,7 +356,7 @@ static const char *value_of(enum option_id option, int key, const char *text)
 
 /* The table as argp wants it, headings in between. */
 struct argp_table {
-	struct argp_option rows[2 * OPTION_COUNT + COUNT_OF(headings) + 1];
+	struct argp_option rows[(size_t)2 * OPTION_COUNT + COUNT_OF(headings) + 1];
 	char docs[OPTION_COUNT][DOC_SIZE];
 	char no_names[OPTION_COUNT][NO_NAME_SIZE];
 };

@@ -10,13 +10,17 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -84,6 +88,26 @@ static void set_program_counter(pid_t thread, uint64_t address)
 
 /* ---- start ---- */
 
+/* The child that compresses runs when nobody else wants the processor: beside a busy suite, hardly
+ * ever. What is tested here is not its priority. */
+static int refuse_idleness(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sched_setscheduler, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_setpriority, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioprio_set, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { .len = sizeof(filter) / sizeof(filter[0]),
+					    .filter = filter };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : 0;
+}
+
 static void write_pid(const char *path)
 {
 	const int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -102,7 +126,7 @@ static _Noreturn void be_program(const struct tracer *tracer, const char *const 
 	close(errors);
 	if (tracer->cgroup_procs)
 		write_pid(tracer->cgroup_procs);
-	if (ptrace(PTRACE_TRACEME, 0, 0, 0) < 0)
+	if (refuse_idleness() < 0 || ptrace(PTRACE_TRACEME, 0, 0, 0) < 0)
 		_exit(126);
 	(void)raise(SIGSTOP);
 	execv(program_path(argv[0]), (char *const *)(uintptr_t)argv);

@@ -149,9 +149,14 @@ struct shmlog *stage_attach(const struct stage *stage, const char *name)
 
 void nap_ms(unsigned ms)
 {
-	struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
+	struct timespec end;
 
-	while (nanosleep(&time, &time) < 0 && errno == EINTR)
+	(void)clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += (long)ms * 1000000;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	/* By the clock, not by what is left: in a storm of signals that never comes to its end. */
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL) == EINTR)
 		;
 }
 

@@ -131,6 +131,7 @@ static int map_segment(struct ring_map *map, const char *ring)
 	if (r < 0)
 		return r;
 	map->doorbell = memory;
+	store_relaxed_u32(&map->sleep_ended, 0);
 	r = segment_reopen(&map->segment, O_RDONLY, &fd);
 	if (r < 0)
 		return reason_set(r, "ring \"%s\": it vanished meanwhile; try again", ring);

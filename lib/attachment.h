@@ -15,6 +15,7 @@
 #define SHMLOG_LIB_ATTACHMENT_H
 
 #include "../include/shmlog.h"
+#include "doorbell.h"
 #include "segment.h"
 
 enum { HANDLES_MAX = 16, MAPS_MAX = 32 };
@@ -29,6 +30,7 @@ struct ring_map {
 	const struct ring_header *header;
 	const struct writer_status *writer;
 	struct doorbell *doorbell;
+	struct shared_u32 sleep_ended; /* see doorbell_ring()                           */
 	_Alignas(8) char name[SOURCE_NAME_SIZE];
 	int level;
 	struct shared_u64 renew_after_ns;  /* when to look for a successor again       */
@@ -51,6 +53,12 @@ static inline const struct lane_status *map_lane_status(const struct ring_map *m
 {
 	return (const void *)(map->shown +
 			      geometry_lane_status_offset(&map->segment.geometry, lane));
+}
+
+/* The writer is wanted. */
+static inline void map_wake_writer(struct ring_map *map)
+{
+	doorbell_ring(map->sys, map->doorbell, map->writer, &map->sleep_ended);
 }
 
 static inline bool map_is_closed(const struct ring_map *map)

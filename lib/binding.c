@@ -481,7 +481,7 @@ static void holder_unmap(const struct ring_map *map, struct shared_holder *holde
 }
 
 /* Settle the claims that the id's last holder left, then say who we are. */
-static int holder_enter(const struct ring_map *map, struct shared_holder *holder)
+static int holder_enter(struct ring_map *map, struct shared_holder *holder)
 {
 	const struct lane_status *status = map_lane_status(map, 0);
 	uint64_t frontier, data;
@@ -515,7 +515,7 @@ static int holder_map(const struct ring_map *map, int fd, struct shared_holder *
 	return 0;
 }
 
-static int holder_take(const struct ring_map *map, struct shared_holder *holder)
+static int holder_take(struct ring_map *map, struct shared_holder *holder)
 {
 	int fd, owner;
 	int r = segment_reopen(&map->segment, O_RDWR, &fd);

@@ -5,6 +5,10 @@
  * loads `rings` once more, and waits only on the value that it had loaded before its last pass. All
  * four are sequentially consistent, so at least one of the two sees the other's store: either we
  * see `sleeping` and wake it, or it sees our ring and does not sleep on it.
+ *
+ * Each sleep has its number. Once a process has made its wake, that sleep is over, whenever the
+ * writer comes to run and to say so: until then the process only adds to `rings`. The writer looks
+ * at those before it sleeps again, under another number.
  */
 #include "doorbell.h"
 
@@ -17,12 +21,17 @@
 enum { ANSWER_SLICE_NS = 50 * NS_PER_MS };
 
 void doorbell_ring(const struct sys *sys, struct doorbell *doorbell,
-		   const struct writer_status *writer)
+		   const struct writer_status *writer, struct shared_u32 *ended)
 {
-	(void)add_seq_cst_u32(&doorbell->rings, 1);   /* MO doorbell_ring:A -> writer_sleep:B */
-	if (load_seq_cst_u32(&writer->sleeping) == 0) /* MO doorbell_ring:B <- writer_sleep:A */
+	uint32_t sleep;
+
+	(void)add_seq_cst_u32(&doorbell->rings, 1);  /* MO doorbell_ring:A -> writer_sleep:B */
+	sleep = load_seq_cst_u32(&writer->sleeping); /* MO doorbell_ring:B <- writer_sleep:A */
+	if (sleep % 2 == 0 || (ended && load_relaxed_u32(ended) == sleep))
 		return;
 	(void)sys->futex_wake(&doorbell->rings.raw);
+	if (ended)
+		store_relaxed_u32(ended, sleep);
 }
 
 struct doorbell_request doorbell_ask(const struct sys *sys, struct doorbell *doorbell,
@@ -31,7 +40,7 @@ struct doorbell_request doorbell_ask(const struct sys *sys, struct doorbell *doo
 {
 	const uint32_t number = add_seq_cst_u32(requests, 1) + 1; /* MO request:A -> request:B */
 
-	doorbell_ring(sys, doorbell, writer);
+	doorbell_ring(sys, doorbell, writer, NULL);
 	return (struct doorbell_request){ .done = done, .number = number };
 }
 

@@ -13,10 +13,12 @@
 
 /**
  * doorbell_ring() - make the writer look at the ring now, if it sleeps or is about to.
+ * @ended: the last sleep that this process has ended, 0 at first; one futex wake a sleep is enough.
+ *         NULL: nobody keeps that, a wake each time.
  * Context: any thread or signal handler; at most one futex wake; without a writer it does nothing.
  */
 void doorbell_ring(const struct sys *sys, struct doorbell *doorbell,
-		   const struct writer_status *writer);
+		   const struct writer_status *writer, struct shared_u32 *ended);
 
 /* A request, and where its answer comes. */
 struct doorbell_request {

@@ -93,6 +93,27 @@ void page_append(struct page_builder *builder, const struct record_header *heade
 	builder->source_records += header->kind == RECORD_SOURCE;
 }
 
+void page_run_begin(const struct page_builder *builder, struct page_run *run)
+{
+	assert(builder->table_offset == 0);
+	*run = (struct page_run){ .at = builder->buffer + builder->used,
+				  .end = builder->buffer + PAGE_MAX - builder->reserved,
+				  .first_ticks = UINT64_MAX };
+}
+
+void page_run_end(struct page_builder *builder, const struct page_run *run)
+{
+	assert(run->at <= run->end);
+	if (run->records == 0)
+		return;
+	if (builder->data_records == 0 || run->first_ticks < builder->first_ticks)
+		builder->first_ticks = run->first_ticks;
+	builder->last_ticks = max_u64(builder->last_ticks, run->last_ticks);
+	builder->data_records += run->records;
+	builder->records += run->records;
+	builder->used = (uint32_t)(run->at - builder->buffer);
+}
+
 void page_append_info(struct page_builder *builder, const void *info, uint32_t size)
 {
 	assert(builder->used == sizeof(struct page_header));

@@ -10,6 +10,8 @@
 #ifndef SHMLOG_LIB_PAGE_H
 #define SHMLOG_LIB_PAGE_H
 
+#include <string.h>
+
 #include "base.h"
 #include "page_layout.h"
 
@@ -52,6 +54,52 @@ void page_reserve(struct page_builder *builder, uint32_t bytes);
  * A DATA record's ticks count for first_ticks and last_ticks. */
 void page_append(struct page_builder *builder, const struct record_header *header,
 		 const void *payload);
+
+/* ---- many DATA records at a time ----
+ * As page_append(), with the builder's counts in registers: bytes that are stored through a pointer
+ * might be the builder's own, for all that a compiler knows. Begin, append, end; nothing else is
+ * appended in between. */
+
+struct page_run {
+	uint8_t *at;
+	const uint8_t *end; /* where the room that is kept for entries begins */
+	uint64_t first_ticks;
+	uint64_t last_ticks;
+	uint32_t records;
+};
+
+/* Sources and targets of short payload may be touched so far, whatever its length. */
+enum { PAGE_RUN_PIECE = 48 };
+
+void page_run_begin(const struct page_builder *builder, struct page_run *run);
+void page_run_end(struct page_builder *builder, const struct page_run *run);
+
+static inline bool page_run_has_room(const struct page_run *run, uint32_t length)
+{
+	return (int64_t)sizeof(struct record_header) + (int64_t)align_up(length, 8) +
+		       PAGE_RUN_PIECE <=
+	       run->end - run->at;
+}
+
+/* @is_piece: PAGE_RUN_PIECE bytes can be read at @payload. The caller has asked for room. */
+static inline void page_run_append(struct page_run *run, const struct record_header *header,
+				   const uint8_t *payload, bool is_piece)
+{
+	uint8_t *const to = run->at + sizeof(*header);
+	const size_t padded = align_up(header->length, 8);
+
+	memcpy(run->at, header, sizeof(*header));
+	if (likely(is_piece))
+		memcpy(to, payload, PAGE_RUN_PIECE);
+	else
+		memcpy(to, payload, header->length);
+	if (header->length != padded)
+		memset(to + header->length, 0, 7);
+	run->at = to + padded;
+	run->first_ticks = min_u64(run->first_ticks, header->ticks);
+	run->last_ticks = max_u64(run->last_ticks, header->ticks);
+	run->records++;
+}
 
 /* Append the struct that follows the header of FILE and SEAL pages, before any record. */
 void page_append_info(struct page_builder *builder, const void *info, uint32_t size);

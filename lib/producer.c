@@ -19,8 +19,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "doorbell.h"
-
 /* ---- room in an own lane ---- */
 
 static uint64_t lap_end(const struct lane *lane, uint64_t position)
@@ -48,7 +46,7 @@ static void look(struct binding *binding)
 	binding->released = load_acquire(&binding->status->released); /* MO reuse:B <- release:A */
 	binding->look_at = position + blocks / 2;
 	if (position - binding->released >= blocks / 4)
-		doorbell_ring(binding->map->sys, binding->map->doorbell, binding->map->writer);
+		map_wake_writer(binding->map);
 }
 
 static bool is_quarantined(const struct binding *binding)
@@ -215,7 +213,7 @@ static inline int push_shared(struct binding *binding, const struct record_heade
 	if (r == 0)
 		store_relaxed(&binding->position, end);
 	else
-		doorbell_ring(binding->map->sys, binding->map->doorbell, binding->map->writer);
+		map_wake_writer(binding->map);
 	return r;
 }
 
@@ -259,7 +257,7 @@ int producer_tell_source(struct binding *binding)
 	return r;
 }
 
-int producer_tell_shared_source(const struct ring_map *map, struct shared_holder *holder)
+int producer_tell_shared_source(struct ring_map *map, struct shared_holder *holder)
 {
 	const struct shared_lane shared =
 		shared_lane(map, &holder->lane, holder->page, holder->owner);
@@ -271,7 +269,7 @@ int producer_tell_shared_source(const struct ring_map *map, struct shared_holder
 	make_source(&source, holder->line, holder->drops_before);
 	r = push_lane0(&shared, &header, &source, &end);
 	if (r < 0)
-		doorbell_ring(map->sys, map->doorbell, map->writer);
+		map_wake_writer(map);
 	return r;
 }
 

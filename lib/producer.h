@@ -10,7 +10,7 @@
 int producer_tell_source(struct binding *binding);
 
 /* The same for a new holder of lane 0. */
-int producer_tell_shared_source(const struct ring_map *map, struct shared_holder *holder);
+int producer_tell_shared_source(struct ring_map *map, struct shared_holder *holder);
 
 /* A frame and what it returns to in one word, so that one store marks: a push from a signal handler
  * between two of them would leave its own return address beside our frame. Stacks lie below 2^48.

@@ -133,7 +133,7 @@ enum { WRITER_PATH_SIZE = 2048 };
 
 /* Exports of the writer, read back by nobody for a decision but the next writer (the log's ids). */
 struct writer_status {
-	struct shared_u32 sleeping;   /* 1: waits on `rings`, wants a futex wake            */
+	struct shared_u32 sleeping;   /* odd: waits on `rings`, wants a futex wake; +1 each turn */
 	struct shared_u32 state;      /* enum writer_state                                  */
 	struct shared_u32 drain_done; /* the last request that was answered               */
 	struct shared_u32 sync_done;

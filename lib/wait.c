@@ -66,7 +66,7 @@ static int wait_round(uintptr_t token, const struct push *push, struct binding *
 
 	waiters_add(page, 1);
 	seen = moved_now(binding->status);
-	doorbell_ring(sys, binding->map->doorbell, binding->map->writer);
+	map_wake_writer(binding->map);
 	r = producer_attempt(token, push, false, &tried);
 	if (tried != binding || binding->map != map || binding->lane_no != lane_no)
 		return r; /* another lane: the old one's page may be unmapped */
@@ -288,7 +288,7 @@ SHMLOG_API int shmlog_trigger(struct shmlog *log)
 	if (!map)
 		return -EBADF;
 	(void)add_seq_cst_u32(&map->doorbell->drain_requests, 1); /* MO request:A -> request:B */
-	doorbell_ring(map->sys, map->doorbell, map->writer);
+	map_wake_writer(map);
 	attachment_release(map);
 	return 0;
 }

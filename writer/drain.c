@@ -221,10 +221,9 @@ static bool is_claimer_alive(const struct drain *drain, const struct drain_lane 
 	return drain->sys->lock_query(drain->segment.fd, byte, 1) != 0;
 }
 
-static void step(struct drain *drain, struct drain_lane *lane, const struct taken *taken)
+static void step(struct drain_lane *lane, const struct taken *taken)
 {
 	lane->taken.position += taken->blocks;
-	drain->pass_blocks += taken->blocks;
 }
 
 static void count_abandoned(struct drain *drain, struct drain_lane *lane)
@@ -248,7 +247,7 @@ static bool pass_claim(struct drain *drain, struct drain_lane *lane, const struc
 	    again.word != taken->word)
 		return true;
 	count_abandoned(drain, lane);
-	step(drain, lane, taken);
+	step(lane, taken);
 	return true;
 }
 
@@ -310,8 +309,57 @@ static enum lane_step take_one(struct drain *drain, struct page_builder *page,
 	case TAKE_CORRUPT:
 		return enter_quarantine(drain, page, lane) ? LANE_EMPTIED : LANE_NO_ROOM;
 	}
-	step(drain, lane, &taken);
+	step(lane, &taken);
 	return LANE_GO_ON;
+}
+
+/* Lines of the lane that are asked for ahead of the copy: they are in another processor's cache. */
+enum { BLOCKS_AHEAD = 16 };
+
+/* Blocks of the DATA record at @position that went into the page; 0: something else has to be done
+ * first. */
+static inline uint32_t take_usual(struct drain *drain, const struct lane *lane, uint32_t lane_no,
+				  uint64_t position, struct page_run *run)
+{
+	struct drain_slot *slot;
+	struct taken taken;
+
+	if (ring_look(lane, position, &taken) != TAKE_RECORD || taken.header.kind != RECORD_DATA ||
+	    taken.header.level > 7 || !page_run_has_room(run, taken.header.length))
+		return 0;
+	slot = slot_of(drain, lane_no, word_owner(taken.word));
+	if (!slot->is_touched)
+		return 0;
+	taken.header.source = slot_source_no(slot);
+	if (drain->segment.geometry.clock == RING_CLOCK_WRITER)
+		taken.header.ticks = drain->pass_began;
+	page_run_append(run, &taken.header, taken.payload, taken.blocks == 1);
+	slot->now.records++;
+	return taken.blocks;
+}
+
+/*
+ * What a lane is full of as a rule: DATA of whom the page knows already. It does what take_one()
+ * would, with all that it needs at hand; whatever is not so simple is left to that.
+ */
+static void take_run(struct drain *drain, struct page_builder *page, struct drain_lane *lane)
+{
+	const struct lane words = lane->lane;
+	const uint32_t lane_no = lane->slot.lane;
+	uint64_t position = lane->taken.position;
+	struct page_run run;
+	uint32_t blocks;
+
+	if (!lane->is_touched || lane->is_quarantined)
+		return;
+	page_run_begin(page, &run);
+	while (position < lane->pass_end &&
+	       (blocks = take_usual(drain, &words, lane_no, position, &run)) > 0)
+		position += blocks;
+	page_run_end(page, &run);
+	drain->total_records += run.records;
+	lane->taken.position = position;
+	lane->taken.records += run.records;
 }
 
 /* A pass takes at most a full lane: what was published before it began lies within. */
@@ -321,6 +369,7 @@ static enum drain_result take_lane(struct drain *drain, struct page_builder *pag
 	enum lane_step next = LANE_GO_ON;
 
 	while (!lane->is_emptied && next != LANE_NO_ROOM) {
+		take_run(drain, page, lane);
 		next = LANE_EMPTIED;
 		if (!lane->is_quarantined && lane->taken.position < lane->pass_end)
 			next = take_one(drain, page, lane);
@@ -335,7 +384,6 @@ static enum drain_result take_lane(struct drain *drain, struct page_builder *pag
 void drain_begin_pass(struct drain *drain)
 {
 	drain->pass_lane = 0;
-	drain->pass_blocks = 0;
 	drain->pass_began = clock_writer_stamp(drain->segment.geometry.clock);
 	for (uint32_t i = 0; i < lane_count(drain); i++) {
 		struct drain_lane *lane = &drain->lanes[i];

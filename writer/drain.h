@@ -99,8 +99,7 @@ struct drain {
 	bool release_durable;  /* `released` follows `durable` instead of `written`           */
 	uint32_t pass_lane;    /* where the running pass is                                   */
 	uint64_t pass_began;
-	uint64_t seen;        /* when the last complete pass began                           */
-	uint64_t pass_blocks; /* taken by the running pass                                   */
+	uint64_t seen; /* when the last complete pass began                           */
 	uint64_t total_records;
 	uint64_t total_lost;
 	uint64_t lost_on_disk; /* by the last page restored                                  */
@@ -167,7 +166,7 @@ void drain_stamp_kept(const struct drain *drain, struct page_stamp *ret);
 /* ---- moving on ---- */
 
 /* A complete page (all earlier ones are): `written`, and `released` unless it follows `durable`. */
-void drain_release(struct drain *drain, const void *page);
+void drain_release(struct drain *drain, const struct page_builder *page);
 
 /* What holds nothing to deliver needs no page: move over it where nothing is under way. */
 void drain_settle(struct drain *drain);

@@ -235,13 +235,15 @@ static void keep_account(struct drain *drain, const struct page_header *header)
 					      .total_abandoned = header->total_abandoned };
 }
 
-void drain_release(struct drain *drain, const void *page)
+void drain_release(struct drain *drain, const struct page_builder *builder)
 {
+	const void *const page = builder->buffer;
 	struct page_cursor cursor = { 0 };
 	const struct entry_header *entry;
 
 	keep_account(drain, page);
-	keep_sources(drain, page);
+	if (builder->source_records)
+		keep_sources(drain, page);
 	while (page_next_entry(page, &cursor, &entry) > 0) {
 		if (entry->type == ENTRY_CURSOR)
 			release_cursor(drain, (const void *)entry);

@@ -477,7 +477,7 @@ static void release_page(const struct pages *pages, struct page_slot *slot)
 {
 	struct drain_snapshot now;
 
-	drain_release(slot->drain, slot->builder.buffer);
+	drain_release(slot->drain, &slot->builder);
 	POINT(page_released);
 	if (!is_release_durable(pages))
 		return;

@@ -360,7 +360,8 @@ void writer_enter_ring(struct writer *writer, struct drain *ring, uint64_t log_i
 	name_log(writer, status, log_id);
 	store_relaxed_u32(&status->io_backend, (uint32_t)writer->io->backend);
 	store_relaxed(&status->stall_began_ns, 0);
-	store_relaxed_u32(&status->sleeping, 0);
+	writer->sleeps = (load_relaxed_u32(&status->sleeping) | 1) + 1;
+	store_relaxed_u32(&status->sleeping, writer->sleeps);
 	writer->ring = ring;
 	writer->rings[writer->ring_count++] = ring;
 	store_release(&writer->wake_address,
@@ -603,11 +604,12 @@ static void sleep_on_doorbell(struct writer *writer, int64_t until)
 {
 	struct shared_u32 *sleeping = &writer->ring->writer->sleeping;
 
-	store_seq_cst_u32(sleeping, 1); /* MO writer_sleep:A -> doorbell_ring:B */
+	store_seq_cst_u32(sleeping, writer->sleeps + 1); /* MO writer_sleep:A -> doorbell_ring:B */
 	if (rings_now(writer) == writer->rings_seen)
 		(void)writer->sys->futex_wait(&writer->ring->doorbell->rings.raw,
 					      writer->rings_seen, until);
-	store_relaxed_u32(sleeping, 0);
+	writer->sleeps += 2;
+	store_relaxed_u32(sleeping, writer->sleeps);
 }
 
 /* Let records gather. While the disk is at work, its answers end the wait, too. */
@@ -857,7 +859,7 @@ static void wake(void *argument)
 	(void)pthread_mutex_lock(&writer->wake_mutex);
 	ring = (const void *)(uintptr_t)load_acquire(
 		&writer->wake_address); /* MO wake_address:B <- wake_address:A */
-	doorbell_ring(writer->sys, ring->doorbell, ring->writer);
+	doorbell_ring(writer->sys, ring->doorbell, ring->writer, NULL);
 	(void)pthread_mutex_unlock(&writer->wake_mutex);
 }
 

@@ -61,6 +61,7 @@ struct writer {
 	int signals;  /* signalfd                                                     */
 	struct request drain_request, sync_request, rotate_request;
 	uint32_t rings_seen; /* doorbell at the last look                                   */
+	uint32_t sleeps;     /* even; + 1 is the number of the next sleep on it             */
 	bool is_rung;
 	int64_t next_flush;  /* CLOCK_MONOTONIC                                             */
 	int64_t answered;    /* CLOCK_MONOTONIC: the disk's last answer, or nothing was asked     */

@@ -15,6 +15,7 @@ enum { PAGES_MAX = 24, PASSES_MAX = 3, SALT = 4711, LAP_BITS = 40 };
 
 static struct drain drain;
 static uint8_t *pages[PAGES_MAX]; /* PAGE_MAX bytes each */
+static struct page_builder closed[PAGES_MAX];
 static uint32_t page_count;
 
 /* ---- what must come out ---- */
@@ -122,7 +123,7 @@ static void close_page(struct page_builder *builder)
 	drain_stamp(&drain, &stamp);
 	length = page_finish(builder, &stamp);
 	must(page_check(builder->buffer, length, SALT) == 0, "take: a page that is none");
-	page_count++;
+	closed[page_count++] = *builder;
 }
 
 static void begin_page(struct page_builder *builder)
@@ -220,7 +221,7 @@ static void restart(void)
 static void release_all(uint32_t from)
 {
 	for (uint32_t i = from; i < page_count; i++)
-		drain_release(&drain, pages[i]);
+		drain_release(&drain, &closed[i]);
 	drain_settle(&drain);
 	drain_reset_lanes(&drain);
 	for (uint32_t i = 0; i < IMAGE_LANES; i++)

@@ -58,7 +58,8 @@ static struct doorbell_request ask_sync(void)
 
 Test(doorbell, a_writer_that_is_awake_is_not_woken)
 {
-	doorbell_ring(&fake, &doorbell, &writer);
+	store_seq_cst_u32(&writer.sleeping, 6);
+	doorbell_ring(&fake, &doorbell, &writer, NULL);
 	cr_assert_eq(load_relaxed_u32(&doorbell.rings), 1);
 	cr_assert_eq(wakes, 0);
 }
@@ -66,9 +67,27 @@ Test(doorbell, a_writer_that_is_awake_is_not_woken)
 Test(doorbell, a_sleeping_writer_is_woken)
 {
 	store_seq_cst_u32(&writer.sleeping, 1);
-	doorbell_ring(&fake, &doorbell, &writer);
+	doorbell_ring(&fake, &doorbell, &writer, NULL);
 	cr_assert_eq(load_relaxed_u32(&doorbell.rings), 1);
 	cr_assert_eq(wakes, 1);
+}
+
+/* It may take its time until it runs and says that it is awake. */
+Test(doorbell, a_process_ends_each_sleep_once)
+{
+	struct shared_u32 ended = { 0 };
+
+	store_seq_cst_u32(&writer.sleeping, 1);
+	doorbell_ring(&fake, &doorbell, &writer, &ended);
+	doorbell_ring(&fake, &doorbell, &writer, &ended);
+	cr_assert_eq(wakes, 1);
+	store_seq_cst_u32(&writer.sleeping, 2);
+	doorbell_ring(&fake, &doorbell, &writer, &ended);
+	cr_assert_eq(wakes, 1);
+	store_seq_cst_u32(&writer.sleeping, 3);
+	doorbell_ring(&fake, &doorbell, &writer, &ended);
+	cr_assert_eq(wakes, 2);
+	cr_assert_eq(load_relaxed_u32(&doorbell.rings), 4, "the writer hears of each");
 }
 
 Test(doorbell, a_request_is_raised_before_the_bell_rings)

@@ -91,6 +91,91 @@ Test(page, every_bit_of_the_header_is_protected)
 	}
 }
 
+/* ---- many records at a time ---- */
+
+static _Alignas(4096) uint8_t run_page[PAGE_MAX];
+static uint8_t payloads[8 * 1024];
+
+/* Lengths around all multiples of 8, and some that are no piece; sources are longer than a piece.
+ */
+static uint32_t length_of(unsigned record)
+{
+	return record % 5 == 4 ? 100 + record * 37 % 3000 : record % (PAGE_RUN_PIECE + 1);
+}
+
+static struct record_header nth(unsigned record)
+{
+	return (struct record_header){ .length = length_of(record),
+				       .source = (uint16_t)record,
+				       .kind = RECORD_DATA,
+				       .ticks = 1000 + record * 7919 % 500 };
+}
+
+/* A note, then records until the page is full; both pages begin with other bytes in memory. */
+static unsigned fill_one_by_one(struct page_builder *builder)
+{
+	struct record_header header;
+	unsigned record = 0;
+
+	memset(page, 0xee, sizeof(page));
+	page_begin(builder, page, PAGE_DATA);
+	page_reserve(builder, 160);
+	add(builder, RECORD_NOTE, 1, "note");
+	while (header = nth(record), (int64_t)header.length <= page_room(builder, PAGE_RUN_PIECE)) {
+		page_append(builder, &header, payloads + record % 64);
+		record++;
+	}
+	return record;
+}
+
+static unsigned fill_by_run(struct page_builder *builder)
+{
+	struct record_header header;
+	struct page_run run;
+	unsigned record = 0;
+
+	memset(run_page, 0x77, sizeof(run_page));
+	page_begin(builder, run_page, PAGE_DATA);
+	page_reserve(builder, 160);
+	add(builder, RECORD_NOTE, 1, "note");
+	page_run_begin(builder, &run);
+	while (header = nth(record), page_run_has_room(&run, header.length)) {
+		page_run_append(&run, &header, payloads + record % 64,
+				header.length <= PAGE_RUN_PIECE);
+		record++;
+	}
+	page_run_end(builder, &run);
+	return record;
+}
+
+Test(page, a_run_of_records_is_what_each_for_itself_would_be)
+{
+	struct page_builder builder, by_run;
+	uint32_t length;
+
+	for (size_t i = 0; i < sizeof(payloads); i++)
+		payloads[i] = (uint8_t)(i * 31 + 1);
+	cr_assert_eq(fill_one_by_one(&builder), fill_by_run(&by_run));
+	cr_assert_gt(builder.records, 400);
+	length = page_finish(&builder, &stamp);
+	cr_assert_eq(page_finish(&by_run, &stamp), length);
+	cr_assert_arr_eq(page, run_page, length);
+}
+
+Test(page, a_run_without_a_record_changes_nothing)
+{
+	struct page_builder builder;
+	struct page_run run;
+
+	page_begin(&builder, page, PAGE_DATA);
+	add(&builder, RECORD_DATA, 300, "one");
+	page_run_begin(&builder, &run);
+	page_run_end(&builder, &run);
+	(void)page_finish(&builder, &stamp);
+	cr_expect_eq(((const struct page_header *)(const void *)page)->records, 1);
+	cr_expect_eq(((const struct page_header *)(const void *)page)->first_ticks, 300);
+}
+
 Test(page, another_files_salt_does_not_fit)
 {
 	const uint32_t length = build_small();

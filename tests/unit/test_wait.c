@@ -214,9 +214,11 @@ Test(wait, the_removal_of_the_ring_ends_the_wait)
 	stop_writer();
 }
 
-/* Sets the lane aside while its thread is between "I wait" and its next look at the lane. */
+/* Sets the lane aside while its thread is between "I wait" and its next look at the lane. Until
+ * then the writer sleeps again as soon as it is woken. */
 static int quarantine_when_waited_for(const uint32_t *word)
 {
+	(void)add_seq_cst_u32(&test_writer(&ring)->sleeping, 2);
 	if (load_seq_cst_u32(&test_lane_page(&ring, 1)->waiters) == 1)
 		store_relaxed_u32(&test_lane_status(&ring, 1)->quarantine, 1);
 	return sys_real.futex_wake(word);

@@ -313,9 +313,6 @@ static enum lane_step take_one(struct drain *drain, struct page_builder *page,
 	return LANE_GO_ON;
 }
 
-/* Lines of the lane that are asked for ahead of the copy: they are in another processor's cache. */
-enum { BLOCKS_AHEAD = 16 };
-
 /* Blocks of the DATA record at @position that went into the page; 0: something else has to be done
  * first. */
 static inline uint32_t take_usual(struct drain *drain, const struct lane *lane, uint32_t lane_no,

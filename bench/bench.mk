@@ -2,7 +2,7 @@
 # each fails where the log does not hold what was pushed. BENCH_OPTIONS: -q small, -a all, -d DIR.
 BENCHES := $(addprefix $(BUILD)/bench/,publish drain peers scale)
 BENCH_COMMON := $(call objects,bench/common.c bench/samples.c bench/stage.c bench/floor.c)
-BENCH_PACKAGES := lttng-tools liblttng-ust-dev babeltrace2 libspdlog-dev gnuplot-nox jq
+BENCH_PACKAGES := lttng-tools liblttng-ust-dev babeltrace2 libspdlog-dev fio gnuplot-nox jq
 
 $(BUILD)/bench/drain: $(call objects,bench/raw.c bench/load.c)
 $(BUILD)/bench/drain: BENCH_LIBS := -luring

@@ -148,6 +148,18 @@ static void probe_latency(struct sustained *row)
 	add(row, WRITTEN_P999, samples_at(row->latencies, 0.999));
 }
 
+static void print_fio(void)
+{
+	const double gb_s = raw_fio(bench.directory, (bench.is_quick ? 256 : 2048) * (uint64_t)MIB);
+
+	if (bench.is_json)
+		printf("{\"bench\":\"fio\",\"gb_s\":%.3g}\n", gb_s);
+	else if (gb_s > 0)
+		printf("fio, the raw writer's pages and nobody beside it: %.2f GB/s\n", gb_s);
+	else
+		printf("SKIPPED: fio is not installed\n");
+}
+
 static void print_head(void)
 {
 	if (bench.is_json)
@@ -339,6 +351,7 @@ int main(int argc, char **argv)
 	bool is_good;
 
 	bench_begin("drain", argc, argv);
+	print_fio();
 	print_head();
 	is_good = bench.is_all ? run_all() : run_usual();
 	if (!bench_is_over())

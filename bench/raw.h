@@ -19,6 +19,9 @@ struct raw_result {
 	double writer_cpu_s;
 };
 
+/* fio's figure for such pages on a file system, GB a second, where nobody copies; 0: no fio. */
+double raw_fio(const char *directory, uint64_t bytes);
+
 /* @bytes to a file in @directory, beside copies of @payload_size bytes into @lane_size. */
 void raw_write(const char *directory, uint64_t bytes, uint32_t payload_size, uint64_t lane_size,
 	       struct raw_result *ret);

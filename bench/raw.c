@@ -29,6 +29,27 @@ enum {
 
 static const uint8_t payload[PAYLOAD_MAX];
 
+/* In shared memory. The end is when all is synced: to close a file that has no name any more is to
+ * free it, which takes its time and is nobody's write. */
+struct run {
+	struct start_line line;
+	uint64_t ended_ns; /* CLOCK_MONOTONIC */
+};
+
+static int sync_and_stop(int fd, struct run *run)
+{
+	const int r = fdatasync(fd);
+
+	run->ended_ns = clock_monotonic_ns();
+	return r;
+}
+
+/* Both sides have ended; began_ns: as start_line_go() said. */
+static double seconds_of(const struct run *run, uint64_t began_ns)
+{
+	return (double)(run->ended_ns - began_ns) / 1e9;
+}
+
 static int open_file(const char *directory, int flags)
 {
 	char path[256];
@@ -102,12 +123,12 @@ static void open_pages(struct pages *pages, const char *directory)
 		die("io_uring", r);
 }
 
-static _Noreturn void write_pages(const char *directory, uint64_t bytes, struct start_line *line)
+static _Noreturn void write_pages(const char *directory, uint64_t bytes, struct run *run)
 {
 	struct pages pages;
 
 	open_pages(&pages, directory);
-	start_line_wait(line);
+	start_line_wait(&run->line);
 	for (unsigned i = 0; i < PAGES && pages.submitted < bytes; i++)
 		submit(&pages, i);
 	for (uint64_t done = 0; done < bytes; done += PAGE_BYTES) {
@@ -116,7 +137,7 @@ static _Noreturn void write_pages(const char *directory, uint64_t bytes, struct 
 		if (pages.submitted < bytes)
 			submit(&pages, buffer);
 	}
-	_exit(fdatasync(pages.fd) < 0);
+	_exit(sync_and_stop(pages.fd, run) < 0);
 }
 
 /* As much work for the other processor and the memory as a producer makes; until it is killed. */
@@ -145,22 +166,22 @@ static void must_end_well(const char *what, int status)
 void raw_write(const char *directory, uint64_t bytes, uint32_t payload_size, uint64_t lane_size,
 	       struct raw_result *ret)
 {
-	struct start_line *line = shared_memory(sizeof(*line));
+	struct run *run = shared_memory(sizeof(*run));
 	pid_t copier, writer;
 	uint64_t began;
 
-	start_line_init(line);
+	start_line_init(&run->line);
 	copier = bench_fork(bench.producer_cpu);
 	if (copier == 0)
-		copy_for_nobody(payload_size, lane_size, line);
+		copy_for_nobody(payload_size, lane_size, &run->line);
 	writer = bench_fork(bench.consumer_cpu);
 	if (writer == 0)
-		write_pages(directory, bytes, line);
-	began = start_line_go(line, 2);
+		write_pages(directory, bytes, run);
+	began = start_line_go(&run->line, 2);
 	must_end_well("raw writer", bench_wait(writer, 0, &ret->writer_cpu_s));
-	ret->seconds = seconds_since(began);
+	ret->seconds = seconds_of(run, began);
 	(void)bench_wait(copier, SIGKILL, &ret->producer_cpu_s);
-	(void)munmap(line, sizeof(*line));
+	(void)munmap(run, sizeof(*run));
 }
 
 /* ---- the same by fio ---- */
@@ -200,7 +221,7 @@ double raw_fio(const char *directory, uint64_t bytes)
 /* ---- a bare ring ---- */
 
 struct bare {
-	struct start_line line;
+	struct run run;
 	_Alignas(128) struct shared_u64 head; /* the producer's                              */
 	_Alignas(128) struct shared_u64 tail; /* the consumer's                              */
 	_Alignas(128) struct shared_u64 is_over;
@@ -214,7 +235,7 @@ static _Noreturn void fill(struct bare *bare, uint64_t records, uint32_t payload
 	const uint64_t step = align_up(sizeof(header) + payload_size, 8);
 	uint64_t head = 0, tail = 0, offset = 0;
 
-	start_line_wait(&bare->line);
+	start_line_wait(&bare->run.line);
 	for (uint64_t i = 0; i < records; i++) {
 		uint8_t *at = bare->bytes + offset;
 
@@ -251,7 +272,7 @@ static _Noreturn void empty(struct bare *bare, const char *directory)
 	const int fd = open_file(directory, 0);
 	uint64_t tail = 0;
 
-	start_line_wait(&bare->line);
+	start_line_wait(&bare->run.line);
 	for (;;) {
 		const bool is_over = load_acquire(&bare->is_over);
 		const uint64_t there = load_acquire(&bare->head) - tail;
@@ -268,7 +289,7 @@ static _Noreturn void empty(struct bare *bare, const char *directory)
 		tail += size;
 		store_release(&bare->tail, tail);
 	}
-	_exit(fdatasync(fd) < 0);
+	_exit(sync_and_stop(fd, &bare->run) < 0);
 }
 
 void bare_ring(const char *directory, uint64_t records, uint32_t payload_size, uint64_t ring_size,
@@ -279,7 +300,7 @@ void bare_ring(const char *directory, uint64_t records, uint32_t payload_size, u
 	pid_t producer, consumer;
 	uint64_t began;
 
-	start_line_init(&bare->line);
+	start_line_init(&bare->run.line);
 	bare->size = ring_size / step * step;
 	bare->bytes = shared_memory(ring_size);
 	producer = bench_fork(bench.producer_cpu);
@@ -288,10 +309,10 @@ void bare_ring(const char *directory, uint64_t records, uint32_t payload_size, u
 	consumer = bench_fork(bench.consumer_cpu);
 	if (consumer == 0)
 		empty(bare, directory);
-	began = start_line_go(&bare->line, 2);
+	began = start_line_go(&bare->run.line, 2);
 	must_end_well("bare ring", bench_wait(producer, 0, &ret->producer_cpu_s));
 	must_end_well("bare ring", bench_wait(consumer, 0, &ret->writer_cpu_s));
-	ret->seconds = seconds_since(began);
+	ret->seconds = seconds_of(&bare->run, began);
 	(void)munmap(bare->bytes, ring_size);
 	(void)munmap(bare, sizeof(*bare));
 }

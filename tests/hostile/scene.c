@@ -577,7 +577,8 @@ static bool is_whole(void *argument)
 }
 
 /* The writer looks at what others may have changed once a second. It has when it puts this right;
- * or it has made another ring. */
+ * or it has made another ring. The lie is further than the lane will ever get: its next sync may
+ * bring the true word to any position nearby. */
 static bool has_repaired(void *argument)
 {
 	struct scene *scene = argument;
@@ -594,7 +595,7 @@ static bool has_repaired(void *argument)
 	status = (void *)((uint8_t *)base + offset);
 	now = load_relaxed(&status->durable);
 	if (scene->mark == 0)
-		store_relaxed(&status->durable, scene->mark = ++now);
+		store_relaxed(&status->durable, scene->mark = now += LIE_BLOCKS);
 	(void)sys_real.unmap(base, segment.geometry.size);
 	segment_close(&segment);
 	return now != scene->mark;

@@ -20,6 +20,7 @@ enum {
 	SCENE_RECORDS = 200000,
 	ANSWER_MS = 20000, /* a writer answers, a tool ends                                 */
 	HEAL_MS = 20000,   /* what hostility has left is put right                          */
+	LIE_BLOCKS = 1000 * 1000 * 1000,
 };
 
 struct scene {

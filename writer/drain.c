@@ -508,6 +508,24 @@ static bool note_loss(struct drain *drain, struct page_builder *page)
 	return true;
 }
 
+/* Has this owner id dropped anything since all was marked? There are hundreds of ids, and hardly
+ * anything in the caches when nobody logs: this is one line of memory for each. */
+static bool has_news(struct drain *drain, uint32_t owner)
+{
+	const struct shared_u64 *drops = view_owner_line(&drain->view, owner)->drops;
+	uint64_t counters[LOSS_REASONS], lost[LOSS_REASONS], sum = 0;
+
+	for (size_t i = 0; i < LOSS_REASONS; i++)
+		sum += load_relaxed(&drops[i]);
+	if (sum == drain->marked_sums[owner])
+		return false;
+	copy_counters(counters, drops);
+	unmarked(&drain->owners[owner], counters, lost);
+	if (is_zero(lost))
+		drain->marked_sums[owner] = sum;
+	return !is_zero(lost);
+}
+
 void drain_mark(struct drain *drain, struct page_builder *page)
 {
 	if (!note_loss(drain, page))
@@ -520,7 +538,7 @@ void drain_mark(struct drain *drain, struct page_builder *page)
 		if (!mark_slot(drain, page, &drain->lanes[lane].slot))
 			return;
 	for (uint32_t owner = 1; owner < OWNER_IDS; owner++)
-		if (!mark_slot(drain, page, &drain->owners[owner]))
+		if (has_news(drain, owner) && !mark_slot(drain, page, &drain->owners[owner]))
 			return;
 	(void)mark_unbound(drain, page);
 }

@@ -128,6 +128,34 @@ Test(records, carry_the_numbers_of_their_lanes_and_owners, .init = set_up, .fini
 	expect_taken(0, "261:d 1:a 1:b 2:c");
 }
 
+/* What follows the first record of a lane and of an owner id is taken in a run. */
+Test(records, of_several_owners_in_a_row_are_accounted_to_each, .init = set_up, .fini = tear_down)
+{
+	ring_put(&ring, 0, 5, RECORD_DATA, "a", 1);
+	ring_put(&ring, 0, 5, RECORD_DATA, "b", 1);
+	ring_put(&ring, 0, 6, RECORD_DATA, "c", 1);
+	ring_put(&ring, 0, 5, RECORD_DATA, "d", 1);
+	ring_put(&ring, 0, 6, RECORD_DATA, "e", 1);
+	ring_put(&ring, 0, 6, RECORD_DATA, "f", 1);
+	expect_taken(0, "261:a 261:b 262:c 261:d 262:e 262:f");
+	cr_assert(ring_cursor(pages[0], 0)->position == 6 &&
+		  ring_cursor(pages[0], 0)->records == 6);
+	cr_assert(ring_marked(pages[0], 0, 5)->records == 3);
+	cr_assert(ring_marked(pages[0], 0, 6)->records == 3);
+}
+
+Test(records, of_other_kinds_between_them_stay_in_their_places, .init = set_up, .fini = tear_down)
+{
+	ring_data(&ring, 1, "a");
+	ring_data(&ring, 1, "b");
+	ring_source(&ring, 1, "me", 0);
+	ring_data(&ring, 1, "c");
+	ring_put(&ring, 1, 0, 99, "none of ours", 12);
+	ring_data(&ring, 1, "d");
+	expect_taken(0, "1:a 1:b 1=me 1:c 1-1c 1:d");
+	cr_assert(ring_cursor(pages[0], 1)->records == 4);
+}
+
 Test(records, entries_say_how_far_each_lane_was_taken, .init = set_up, .fini = tear_down)
 {
 	ring_data(&ring, 1, "a");

@@ -35,7 +35,8 @@ rows() {
 
 # ---- pictures ----
 
-# plot NAME WIDTH HEIGHT: gnuplot commands from standard input; prints the SVG without its prologue.
+# plot NAME WIDTH HEIGHT: gnuplot commands from standard input; prints the SVG without its prologue, and
+# keeps it as NAME.svg beside the page.
 plot() {
 	{
 		echo "set terminal svg size $2,$3 dynamic font 'sans-serif,12' name '$1' background '#ffffff'"
@@ -43,7 +44,7 @@ plot() {
 		echo "set style fill solid 0.8; set style line 1 lc rgb '#1b6ca8'; set style line 2 lc rgb '#888888'"
 		echo "set bmargin 4; set errorbars lw 1"
 		cat
-	} | gnuplot | sed '/<?xml/d; /<!DOCTYPE/d; /^ "http/d'
+	} | gnuplot | sed '/<?xml/d; /<!DOCTYPE/d; /^ "http/d' | tee "$output/$1.svg"
 }
 
 # block DATA: for the plot command behind it.

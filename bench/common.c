@@ -141,6 +141,12 @@ static void find_processors(void)
 	}
 	if (bench.consumer_cpu < 0)
 		bench.consumer_cpu = bench.producer_cpu;
+	if (bench.is_swapped) {
+		const int first = bench.producer_cpu;
+
+		bench.producer_cpu = bench.consumer_cpu;
+		bench.consumer_cpu = first;
+	}
 }
 
 static void measure_clock(void)
@@ -171,14 +177,16 @@ static const char *take_options(int argc, char **argv)
 	const char *parent = "/var/tmp"; /* a disk; /tmp may be memory */
 	int option;
 
-	while ((option = getopt(argc, argv, "qajd:")) != -1) {
+	while ((option = getopt(argc, argv, "qajsd:")) != -1) {
 		if (option == '?') {
-			(void)fprintf(stderr, "usage: %s [-q] [-a] [-j] [-d DIR]\n", bench.name);
+			(void)fprintf(stderr, "usage: %s [-q] [-a] [-j] [-s] [-d DIR]\n",
+				      bench.name);
 			exit(64);
 		}
 		bench.is_quick |= option == 'q';
 		bench.is_all |= option == 'a';
 		bench.is_json |= option == 'j';
+		bench.is_swapped |= option == 's';
 		parent = option == 'd' ? optarg : parent;
 	}
 	return parent;

@@ -21,6 +21,7 @@ struct bench {
 	bool is_quick;       /* -q: small, to see that it works                             */
 	bool is_all;         /* -a                                                          */
 	bool is_json;        /* -j: one object a line                                       */
+	bool is_swapped;     /* -s: producers on the second processor, readers on the first */
 	char directory[128]; /* for everything that is written; below -d DIR                */
 	int producer_cpu;    /* -1 is never there; the same as the other where there is one */
 	int consumer_cpu;
@@ -30,7 +31,7 @@ struct bench {
 };
 extern struct bench bench;
 
-/* Options -q -a -j -d DIR; pins the caller to bench.producer_cpu. Exits with 64 on others. */
+/* Options -q -a -j -s -d DIR; pins the caller to bench.producer_cpu. Exits with 64 on others. */
 void bench_begin(const char *name, int argc, char **argv);
 
 /* Says what the machine was like, before and after. Returns the exit status. */

@@ -1,7 +1,7 @@
 /*
  * drain.c - how fast records reach the disk, as a ratio to what the disk and a bare ring can do.
  *
- *	drain [-q] [-a] [-j] [-d DIR]		-a: all combinations, not the usual rows
+ *	drain [-q] [-a] [-j] [-s] [-d DIR]		-a: all combinations, not the usual rows
  *
  * Sustained: producers push with shmlog_push_wait() as fast as there is room, until all is durable.
  * In turns with it a raw writer (raw.h) writes as many bytes in pages of the same size beside a
@@ -221,6 +221,7 @@ static const struct load usual[] = {
 	{ .size = 256, .producers = 1, .lane_mib = 1, .io = "pwrite" },
 	{ .size = 256, .producers = 1, .lane_mib = 1, .io = "uring", .in_memory = true },
 	{ .size = 1024, .producers = 1, .lane_mib = 1, .io = "uring" },
+	{ .size = 1024, .producers = 1, .lane_mib = 16, .io = "uring" },
 	{ .size = 16384, .producers = 1, .lane_mib = 1, .io = "uring" },
 	{ .size = 16384, .producers = 1, .lane_mib = 16, .io = "uring" },
 };

@@ -1,7 +1,7 @@
 /*
  * peers.c - the same records through shmlog and through others.
  *
- *	peers [-q] [-j] [-d DIR]
+ *	peers [-q] [-j] [-s] [-d DIR]
  *
  * Bursts: 20 records of 40 bytes each 200 us, the program busy in between; all peers are open, and
  * take turns of ten bursts. Every other round is timed call by call, less an empty pair of clock

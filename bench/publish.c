@@ -1,7 +1,7 @@
 /*
  * publish.c - what a push costs, as a ratio to the least that it could cost on this machine.
  *
- *	publish [-q] [-a] [-j] [-d DIR]		-a: all combinations, not the usual rows
+ *	publish [-q] [-a] [-j] [-s] [-d DIR]		-a: all combinations, not the usual rows
  *
  * Beside the pushes of each row, in turns (A B A B ...) and in one process, runs the floor
  * (floor.h). In every other round each side is timed as a whole burst; in those between, call by

@@ -1,7 +1,7 @@
 /*
  * scale.c - what grows as there is more of something, and what stays as it is.
  *
- *	scale [-q] [-j] [-d DIR]
+ *	scale [-q] [-j] [-s] [-d DIR]
  *
  *	lanes bound	1 to 64, each by a thread that sleeps, but one. Its push beside the floor;
  *the writer's processor time to drain 2,000 records; then, with nothing to do, the writer's share

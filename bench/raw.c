@@ -20,6 +20,7 @@
 enum {
 	PAGES = 16, /* in flight */
 	PAGE_BYTES = 256 * 1024,
+	HUGE_PAGE = 2 * 1024 * 1024,
 	FILE_AHEAD = 256 * 1024 * 1024, /* preallocated at a time                            */
 	WRITE_MAX = 1024 * 1024,        /* of the bare ring, at a time                       */
 	GATHER = 64 * 1024,             /* it waits for so much, or the end                  */
@@ -111,7 +112,10 @@ static void open_pages(struct pages *pages, const char *directory)
 	int r;
 
 	*pages = (struct pages){ .fd = open_file(directory, O_DIRECT),
-				 .buffers = shared_memory((size_t)PAGES * PAGE_BYTES) };
+				 .buffers = aligned_alloc(HUGE_PAGE, (size_t)PAGES * PAGE_BYTES) };
+	if (!pages->buffers)
+		die("memory", -ENOMEM);
+	(void)madvise(pages->buffers, (size_t)PAGES * PAGE_BYTES, MADV_HUGEPAGE); /* as ours */
 	memset(pages->buffers, 'x', (size_t)PAGES * PAGE_BYTES);
 	for (size_t i = 0; i < PAGES; i++)
 		buffers[i] = (struct iovec){ pages->buffers + i * PAGE_BYTES, PAGE_BYTES };

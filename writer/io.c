@@ -13,6 +13,8 @@
 
 #include "io_backend.h"
 
+enum { HUGE_PAGE = 2 * 1024 * 1024 };
+
 /* The first character of a small file, or '0' where it cannot be read. */
 static char first_character(const char *path)
 {
@@ -149,15 +151,38 @@ int io_reap(struct io *io, struct io_result *results, unsigned max, int64_t time
 	return count;
 }
 
-/* A child that inherited the buffers could keep pinned pages alive, or split them off from the ones
- * that the kernel writes from. */
+/* @size bytes that begin where a huge page may; NULL and errno. Room for one more is mapped, and
+ * what lies before and behind is given back. */
+static uint8_t *map_aligned(size_t size)
+{
+	uint8_t *memory = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t before;
+
+	if (memory == MAP_FAILED)
+		return NULL;
+	before = (size_t)(align_up((uintptr_t)memory, HUGE_PAGE) - (uintptr_t)memory);
+	if (before)
+		munmap(memory, before);
+	munmap(memory + before + size, HUGE_PAGE - before);
+	return memory + before;
+}
+
+/*
+ * In huge pages where the kernel has some to give: a direct write then is one piece of memory
+ * instead of 64. Without them, a virtual disk whose ring has 256 descriptors takes hardly more than
+ * one page at a time, and lies idle until this processor is free to hand it the next. Not for
+ * children: one that inherited the buffers could keep pinned pages alive, or split them off from
+ * the ones that the kernel writes from.
+ */
 int io_map_buffers(struct io *io)
 {
 	const size_t size = (size_t)IO_BUFFERS * IO_BUFFER_SIZE;
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *const memory = map_aligned(size);
 
-	if (memory == MAP_FAILED)
+	if (!memory)
 		return -errno;
+	(void)madvise(memory, size, MADV_HUGEPAGE);
 	if (madvise(memory, size, MADV_DONTFORK) < 0) {
 		const int error = -errno;
 

@@ -225,7 +225,8 @@ static inline enum take ring_look(const struct lane *lane, uint64_t position, st
 		return TAKE_CLAIMED;
 	if (unlikely(word_state(word) != WORD_READY))
 		return TAKE_CORRUPT;
-	memcpy(&ret->header, block, sizeof(ret->header));
+	/* Once: what is checked is what is used, whoever stores there meanwhile. */
+	load_words(&ret->header, block, sizeof(ret->header) / 8);
 	if (ret->header.length > ret->blocks * BLOCK_SIZE - sizeof(ret->header))
 		return TAKE_REFUSED;
 	ret->payload = block + sizeof(ret->header);

@@ -141,19 +141,29 @@ bool binding_is_vforked(struct ring_map *map)
 	return owner != 0 && owner != map->sys->getpid();
 }
 
+/* Read once; threads that bind side by side for the first time read and store the same. */
+static uint64_t own_start_time(const struct ring_map *map)
+{
+	struct shared_u64 *known = &map->process->start_time;
+	uint64_t value = load_relaxed(known);
+
+	if (value == 0) {
+		value = read_start_time(map->sys);
+		store_relaxed(known, value);
+	}
+	return value;
+}
+
 static void fill_line(const struct ring_map *map, struct producer_line *line)
 {
-	struct process_state *process = map->process;
 	struct {
 		uint32_t pid, tid;
 		uint64_t start_time;
 	} who;
 
-	if (process->start_time == 0)
-		process->start_time = read_start_time(map->sys);
 	who.pid = map->sys->getpid();
 	who.tid = map->sys->gettid();
-	who.start_time = process->start_time;
+	who.start_time = own_start_time(map);
 	store_words(&line->pid, &who, sizeof(who) / 8);
 	store_words(line->name, map->name, sizeof(line->name) / 8);
 	store_release_u32(&line->ended, 0); /* MO ended:A -> ended:B */

@@ -97,8 +97,8 @@ struct shared_holder {
 
 /* All that must not survive a fork; MADV_WIPEONFORK. */
 struct process_state {
-	struct shared_u32 pid; /* whose memory this is; 0 = not asked yet */
-	uint64_t start_time;   /* of the process; 0 = not read yet        */
+	struct shared_u32 pid;        /* whose memory this is; 0 = not asked yet */
+	struct shared_u64 start_time; /* of the process; 0 = not read yet        */
 	struct shared_holder holder;
 	struct shared_u64 drops[LOSS_REASONS];       /* of all threads, ended ones included */
 	struct shared_u64 lane_positions[LANES_MAX]; /* ends of what ended bindings pushed */

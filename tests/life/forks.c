@@ -182,8 +182,10 @@ static void run_in_handler(struct stage *stage)
 	(void)setitimer(ITIMER_REAL, &often, NULL);
 	for (unsigned i = 0; handler_children < handler_limit && i < RECORDS_MAX - 8; i++) {
 		push_some(stage, handler_log, 0, 1);
-		if (i % 8 == 0)
+		if (i % 8 == 0) { /* from lane 0, order across it is only that of a sync */
+			(void)shmlog_sync(handler_log, SHMLOG_SYNC_WRITTEN, WAIT_NS);
 			(void)shmlog_unbind(handler_log);
+		}
 		if (i % 64 == 0)
 			nap_ms(1);
 	}

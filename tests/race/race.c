@@ -4,9 +4,9 @@
  *	race DIRECTORY
  *
  * The real library and the real writer (session_run) over one mapping (one_mapping.c): threads
- *push, wait, claim, sync, unbind and come and go, in own lanes and in lane 0, while the ring is
- *drained into DIRECTORY. ThreadSanitizer reports what is not ordered; the journal is compared
- *besides.
+ * push, wait, claim, sync, unbind and come and go, in own lanes and in lane 0, while the ring is
+ * drained into DIRECTORY. ThreadSanitizer reports what is not ordered; the journal is compared
+ * besides.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -25,12 +25,14 @@ enum {
 	THREADS = 8, /* at a time; the ring has fewer lanes */
 	LIVES = 6,   /* of each: a thread that ends, and another in its place */
 	RECORDS = 2000,
+	PRODUCERS = 2 * THREADS * LIVES, /* of the journal: a thread's two bindings are two */
 	START_MS = 20000,
 };
 
 static char ring[64];
 static struct journal *journal;
 static struct shmlog *handle;
+static pthread_barrier_t all_are_there;
 
 /* ---- the writer ---- */
 
@@ -92,15 +94,19 @@ static void pace(unsigned producer, unsigned i)
 static void *be_producer(void *argument)
 {
 	const unsigned producer = *(unsigned *)argument;
+	unsigned binding = 2 * producer; /* order is promised within one */
 
+	(void)pthread_barrier_wait(&all_are_there); /* they bind side by side */
 	for (unsigned i = 0; i < RECORDS; i++) {
 		if (i % 8 == 3)
-			claim_one(producer);
+			claim_one(binding);
 		else
-			(void)journal_push(journal, handle, producer, producer % 2 ? 0 : -1);
+			(void)journal_push(journal, handle, binding, producer % 2 ? 0 : -1);
 		pace(producer, i);
-		if (i == RECORDS / 2 && producer % 3 == 0)
+		if (i == RECORDS / 2 && producer % 3 == 0) {
 			shmlog_unbind(handle);
+			binding++;
+		}
 	}
 	return NULL;
 }
@@ -110,6 +116,8 @@ static void run_producers(unsigned life)
 	static unsigned numbers[THREADS];
 	pthread_t threads[THREADS];
 
+	if (pthread_barrier_init(&all_are_there, NULL, THREADS) != 0)
+		broken("a barrier");
 	for (unsigned i = 0; i < THREADS; i++) {
 		numbers[i] = life * THREADS + i;
 		if (pthread_create(&threads[i], NULL, be_producer, &numbers[i]) != 0)
@@ -117,6 +125,7 @@ static void run_producers(unsigned life)
 	}
 	for (unsigned i = 0; i < THREADS; i++)
 		(void)pthread_join(threads[i], NULL);
+	(void)pthread_barrier_destroy(&all_are_there);
 }
 
 /* ---- the run ---- */
@@ -160,7 +169,7 @@ int main(int argc, char **argv)
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_BLOCK, &all, NULL); /* TERM is for the writer's descriptor */
 	attach();
-	journal = journal_create(NULL, THREADS * LIVES, RECORDS);
+	journal = journal_create(NULL, PRODUCERS, RECORDS);
 	if (pthread_create(&writer, NULL, be_writer, argv[1]) != 0)
 		broken("a thread");
 	(void)program_wait_until(has_writer, NULL, START_MS, "the writer's start");

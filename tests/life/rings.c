@@ -129,7 +129,7 @@ struct survivor {
 	const struct stage *stage;
 	struct shmlog *log;
 	unsigned producer;
-	int first; /* what its first push after the removal must say; 1: is refused some time */
+	int first; /* what the first push that is refused must say */
 };
 
 /* The record may go with the ring: it is in doubt, whatever the push says. */
@@ -146,6 +146,22 @@ static int push_in_doubt(const struct survivor *survivor)
 	if (r < 0)
 		journal_note(journal, survivor->producer, serial, JOURNAL_DROPPED);
 	return r;
+}
+
+/* Until the lane is full: where a long record is refused a short one may still have room, so all
+ * sizes must be. Return: what the first refusal said. */
+static int fill_lane(const struct survivor *survivor)
+{
+	int first = 0;
+
+	for (unsigned i = 0, refused = 0; refused < JOURNAL_SIZES && i < LANE; i++) {
+		const int r = push_in_doubt(survivor);
+
+		if (first == 0)
+			first = r;
+		refused = r < 0 ? refused + 1 : 0;
+	}
+	return first;
 }
 
 static void wait_for_ring(const struct survivor *survivor)
@@ -167,18 +183,16 @@ static void *survive(void *argument)
 {
 	const struct survivor *survivor = argument;
 	const struct stage *stage = survivor->stage;
-	int r = 0;
+	int first;
 
 	push_some(stage, survivor->log, survivor->producer, 50);
 	board_add(&stage->board->ready, 1);
 	board_wait(&stage->board->counted[0], 1, "the removal");
-	for (unsigned i = 0; r == 0 && i < LANE; i++)
-		r = push_in_doubt(survivor);
-	if (r != survivor->first)
-		violated("%s: after the removal: %s", stage->scenario, shmlog_strerror(r));
+	first = fill_lane(survivor);
+	if (first != survivor->first)
+		violated("%s: after the removal: %s", stage->scenario, shmlog_strerror(first));
 	board_add(&stage->board->ready, 1);
-	/* From the first refusal on nothing may be lost: that push finds the new ring, or says no.
-	 */
+	/* From now on nothing may be lost: a push finds the new ring, or says no. */
 	wait_for_ring(survivor);
 	push_some(stage, survivor->log, survivor->producer, 500);
 	return NULL;

@@ -5,11 +5,14 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -175,20 +178,32 @@ uint32_t board_read(const uint32_t *word)
 
 uint32_t board_add(uint32_t *word, uint32_t by)
 {
-	return __atomic_add_fetch(word, by, __ATOMIC_SEQ_CST);
+	const uint32_t sum = __atomic_add_fetch(word, by, __ATOMIC_SEQ_CST);
+
+	(void)syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	return sum;
+}
+
+/* Asleep, not by naps: hundreds of napping processes leave nobody else time to run. */
+static bool board_sleep(const uint32_t *word, uint32_t at_least, int64_t deadline)
+{
+	uint32_t seen;
+
+	while ((seen = board_read(word)) < at_least) {
+		const int64_t left = deadline - clock_ms(); /* ms */
+		const struct timespec time = { left / 1000, left % 1000 * 1000000 };
+
+		if (left <= 0)
+			return false;
+		(void)syscall(SYS_futex, word, FUTEX_WAIT, seen, &time, NULL, 0);
+	}
+	return true;
 }
 
 void board_wait(const uint32_t *word, uint32_t at_least, const char *what)
 {
-	const int64_t deadline = clock_ms() + DEADLINE_MS;
-
-	while (board_read(word) < at_least) {
-		if (clock_ms() > deadline) {
-			violated("waited in vain: %s (%u of %u)", what, board_read(word), at_least);
-			return;
-		}
-		nap_ms(1);
-	}
+	if (!board_sleep(word, at_least, clock_ms() + DEADLINE_MS))
+		violated("waited in vain: %s (%u of %u)", what, board_read(word), at_least);
 }
 
 /* ---- pushing ---- */
@@ -215,8 +230,7 @@ void push_until_stopped(const struct stage *stage, struct shmlog *log, unsigned 
 		push_some(stage, log, producer, 16);
 		nap_ms(1);
 	}
-	while (!board_read(&stage->board->stop))
-		nap_ms(1);
+	(void)board_sleep(&stage->board->stop, 1, INT64_MAX);
 	push_some(stage, log, producer, 1);
 }
 

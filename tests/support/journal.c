@@ -79,7 +79,7 @@ void journal_destroy(struct journal *journal)
 
 size_t journal_text(unsigned producer, uint32_t serial, char *text)
 {
-	const size_t letters = (serial * 37u + producer) % 161;
+	const size_t letters = (serial * 37u + producer) % JOURNAL_SIZES;
 	size_t length = (size_t)snprintf(text, JOURNAL_TEXT_MAX, "%u.%u ", producer, serial);
 
 	for (size_t i = 0; i < letters; i++)

@@ -18,7 +18,10 @@
 
 #include "shmlog.h"
 
-enum { JOURNAL_TEXT_MAX = 192 };
+enum {
+	JOURNAL_TEXT_MAX = 192,
+	JOURNAL_SIZES = 161, /* so many records of one producer on end have every size there is */
+};
 
 enum journal_state {
 	JOURNAL_NONE = 0,

@@ -8,7 +8,8 @@
  * Acts: a member of the ring's group stores, truncates, punches, locks as it likes. Others may lose
  * by it. But the writer answers or ends as documented, stays small, writes only into its directory,
  * and what it wrote can be read; when the member is gone, all comes back by itself.
- * FULL=1: longer and more; SEED=n: that seed alone; SANITIZED: a share, under slower programs.
+ * FULL=1: longer and more; SEED=n: that seed alone; SANITIZED: a share, under slower programs;
+ * KEEP=1: what a breach was found in stays.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,7 @@ enum {
 	LANES = 6,
 	LANE_SIZE = 64 * 1024,
 	WILD_RECORDS = 8000,
+	WILD = SCENE_PRODUCERS - 2, /* the first broken one's number */
 	ACT_MS = 250,
 	SLACK_BYTES = 8 * 1024 * 1024, /* files, their pages, marks                */
 };
@@ -94,11 +96,13 @@ static void run_wild(uint64_t seed, uint32_t lanes)
 	if (is_shared) { /* healthy ones have all own lanes: the broken ones share lane 0 */
 		scene_start_producer(&scene, 0, WILD_RECORDS, true);
 		scene_start_producer(&scene, 1, WILD_RECORDS, true);
-		sleep_ms(30);
+		scene_wait_first_push(&scene, 0);
+		scene_wait_first_push(&scene, 1);
 	}
 	for (unsigned i = 0; i < 2; i++)
-		wild[i] = wild_start(&scene, seed * 2 + i, i == 0 && seed < 2);
-	sleep_ms(30);
+		wild[i] = wild_start(&scene, WILD + i, seed * 2 + i, i == 0 && seed < 2);
+	for (unsigned i = 0; i < 2; i++)
+		scene_wait_first_push(&scene, WILD + i);
 	for (unsigned i = 2; !is_shared && i < 5; i++)
 		scene_start_producer(&scene, i, WILD_RECORDS, true);
 	check_flush(&scene);

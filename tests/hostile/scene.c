@@ -394,6 +394,8 @@ static _Noreturn void produce(const struct scene *scene, unsigned number, uint32
 		if (i % PACE == PACE - 1)
 			sleep_ms(1);
 	}
+	if (syncs && log)
+		sync_all(scene, log, number);
 	shmlog_detach(&log);
 	_exit(records && published != records);
 }
@@ -413,6 +415,25 @@ void scene_start_producer(struct scene *scene, unsigned number, uint32_t records
 		produce(scene, number, records, syncs);
 	}
 	scene->producers[number] = pid;
+}
+
+struct first_push {
+	const struct scene *scene;
+	unsigned number;
+};
+
+static bool has_pushed(void *argument)
+{
+	const struct first_push *first = argument;
+
+	return journal_state(first->scene->journal, first->number, 0) > JOURNAL_TRIED;
+}
+
+void scene_wait_first_push(const struct scene *scene, unsigned number)
+{
+	struct first_push first = { scene, number };
+
+	(void)program_wait_until(has_pushed, &first, ANSWER_MS, "a producer's first push");
 }
 
 static void wait_producer(struct scene *scene, unsigned number, bool may_die)
@@ -450,15 +471,21 @@ void scene_check_records(struct scene *scene, unsigned first, unsigned count)
 	(void)snprintf(path, sizeof(path), "%s/records", scene->base);
 	(void)unlink(path);
 	for (unsigned i = first; i < first + count; i++) {
+		int code;
+
 		(void)snprintf(name, sizeof(name), "p%u", i);
-		(void)scene_run(scene, path, 3,
-				(const char *const[]){ "shmlog-cat", "-o", "raw", "--source", name,
-						       scene->log, NULL });
+		code = scene_run(scene, path, 0,
+				 (const char *const[]){ "shmlog-cat", "-o", "raw", "--source", name,
+							scene->log, NULL });
+		if (code != 0)
+			violated("%s: the log cannot be read: shmlog-cat ended with %d",
+				 scene->ring, code);
 	}
 	all = fopen(path, "r");
 	if (!all)
 		broken("%s: %s", path, strerror(errno));
-	(void)journal_check(scene->journal, all, DEMAND_PUBLISHED, &totals);
+	if (journal_check(scene->journal, all, DEMAND_PUBLISHED, &totals) > 0)
+		violated("%s: KEEP=1 keeps what it was", scene->ring);
 	(void)fclose(all);
 	(void)__atomic_fetch_add(&figures->published, totals.published, __ATOMIC_RELAXED);
 	(void)__atomic_fetch_add(&figures->found, totals.found, __ATOMIC_RELAXED);

@@ -72,8 +72,11 @@ void scene_check_memory(const struct scene *scene);
 /* ---- producers ---- */
 
 /* A child that pushes and notes until it is told to end, or @records are published (0: for ever).
- * Its name in the log is "p" and its number. */
+ * Its name in the log is "p" and its number. Where it @syncs, it leaves nothing in its lane: a lane
+ * that is free is everybody's, with what lies in it. */
 void scene_start_producer(struct scene *scene, unsigned number, uint32_t records, bool syncs);
+/* Its lane is its own, or lane 0, from its first push on. */
+void scene_wait_first_push(const struct scene *scene, unsigned number);
 /* Tell all to end, and wait. They may have died of it where @may_die; none may hang. */
 void scene_end_producers(struct scene *scene, bool may_die);
 /* Wait for those that end by themselves; they must have got everything in. */

@@ -1,6 +1,6 @@
 # hostile: what a broken producer and a hostile member of the ring's group can do. See hostile.c.
 # A part: make hostile ONLY=wild, ONLY=truncate; SEED=n for one seed; SANITIZED= for none of the
-# share that runs under the sanitizers.
+# share that runs under the sanitizers; KEEP=1: what a breach was found in stays in TMPDIR.
 
 HOSTILE := $(BUILD)/tests/hostile/hostile
 HOSTILE_OBJECTS := $(call objects,$(wildcard tests/hostile/*.c))

@@ -172,7 +172,8 @@ static _Noreturn void go_wild(struct wild *wild)
 	}
 }
 
-static _Noreturn void be_wild(const struct scene *scene, uint64_t seed, bool tries_shields)
+static _Noreturn void be_wild(const struct scene *scene, unsigned number, uint64_t seed,
+			      bool tries_shields)
 {
 	struct shmlog_options options = SHMLOG_OPTIONS_INIT;
 	struct wild wild = { .scene = scene, .dice = dice_of(seed) };
@@ -182,6 +183,7 @@ static _Noreturn void be_wild(const struct scene *scene, uint64_t seed, bool tri
 	if (shmlog_attach(scene->ring, &options, &wild.log) < 0)
 		broken("wild: %s", shmlog_reason());
 	(void)shmlog_try_push(wild.log, "still sane", 10);
+	journal_note(scene->journal, number, 0, JOURNAL_PASSED_OVER); /* said, and not demanded */
 	find_mappings(&wild);
 	if (tries_shields)
 		try_shields(&wild);
@@ -193,7 +195,7 @@ static _Noreturn void be_wild(const struct scene *scene, uint64_t seed, bool tri
 	go_wild(&wild);
 }
 
-pid_t wild_start(const struct scene *scene, uint64_t seed, bool tries_shields)
+pid_t wild_start(const struct scene *scene, unsigned number, uint64_t seed, bool tries_shields)
 {
 	const pid_t parent = getpid();
 	const pid_t pid = fork();
@@ -205,7 +207,7 @@ pid_t wild_start(const struct scene *scene, uint64_t seed, bool tries_shields)
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(126);
-	be_wild(scene, seed, tries_shields);
+	be_wild(scene, number, seed, tries_shields);
 }
 
 void wild_end(pid_t pid)

@@ -6,8 +6,8 @@
 
 #include "scene.h"
 
-/* A child that scribbles until wild_end(). */
-pid_t wild_start(const struct scene *scene, uint64_t seed, bool tries_shields);
+/* A child that pushes, notes it as @number's first push, then scribbles until wild_end(). */
+pid_t wild_start(const struct scene *scene, unsigned number, uint64_t seed, bool tries_shields);
 void wild_end(pid_t pid);
 
 #endif

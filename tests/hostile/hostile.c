@@ -151,30 +151,28 @@ static void meddle(struct scene *scene, const struct plan *plan, uint64_t seed)
 	}
 }
 
-/* Who holds the ring may still refuse it: only an answer says that it is at work. */
-static bool answers(struct scene *scene)
+static bool answers(const struct scene *scene)
 {
-	const int code = scene_run(
-		scene, NULL, 0, (const char *const[]){ "shmlog-ctl", "flush", scene->ring, NULL });
-
-	if (code == 0)
-		return true;
-	/* No writer, no ring, a ring that is being replaced: ask again, or it has ended. */
-	sleep_ms(20);
-	return false;
+	return scene_run(scene, NULL, 0,
+			 (const char *const[]){ "shmlog-ctl", "flush", scene->ring, NULL }) == 0;
 }
 
+/* Who holds the ring may still refuse it, and what was stored over its words may say that all is
+ * written: it is at work when it has put a word right, and then answers. Until then: no writer, no
+ * ring, a ring that is being replaced; or it has ended. */
 static bool is_at_work(struct scene *scene)
 {
 	const int64_t deadline = now_ms() + HEAL_MS;
 
+	scene->mark = 0;
 	while (!scene_writer_is_gone(scene)) {
-		if (answers(scene))
+		if (scene_has_repaired(scene) && answers(scene))
 			return true;
 		if (now_ms() > deadline) {
 			violated("%s: the writer does not answer", scene->ring);
 			return true;
 		}
+		sleep_ms(20);
 	}
 	return false;
 }

@@ -605,12 +605,10 @@ static bool is_whole(void *argument)
 	return is_held(scene) && count_quarantined(scene) == 0;
 }
 
-/* The writer looks at what others may have changed once a second. It has when it puts this right;
- * or it has made another ring. The lie is further than the lane will ever get: its next sync may
- * bring the true word to any position nearby. */
-static bool has_repaired(void *argument)
+/* The lie is further than the lane will ever get: the writer's next sync may bring the true word to
+ * any position nearby. */
+bool scene_has_repaired(struct scene *scene)
 {
-	struct scene *scene = argument;
 	struct segment segment;
 	struct lane_status *status;
 	uint64_t offset, now;
@@ -628,6 +626,11 @@ static bool has_repaired(void *argument)
 	(void)sys_real.unmap(base, segment.geometry.size);
 	segment_close(&segment);
 	return now != scene->mark;
+}
+
+static bool has_repaired(void *argument)
+{
+	return scene_has_repaired(argument);
 }
 
 void scene_check_healed(struct scene *scene, unsigned number)

@@ -35,7 +35,7 @@ struct scene {
 	uint64_t lane_size;
 	pid_t writer;        /* 0: none                                                     */
 	uint64_t private_kb; /* memory of the writer's own when it began                    */
-	uint64_t mark;       /* see has_repaired()                                          */
+	uint64_t mark;       /* see scene_has_repaired()                                   */
 	struct journal *journal;
 	pid_t producers[SCENE_PRODUCERS];
 };
@@ -103,6 +103,10 @@ uint8_t *scene_map(const struct scene *scene, struct geometry *ret_geometry, int
 uint64_t scene_log_bytes(const struct scene *scene);
 /* Wait until the log no longer grows; it may have grown by @most bytes since @before. */
 void scene_check_quiet(struct scene *scene, uint64_t before, uint64_t most);
+/* A lie is told over one of the writer's own words, unless @mark says that it was. A writer that
+ * drains looks at what others may have changed once a second: has it put that right, or made
+ * another ring? */
+bool scene_has_repaired(struct scene *scene);
 /* Wait until the ring is whole: nothing quarantined, and one more producer gets all of its records
  * through. */
 void scene_check_healed(struct scene *scene, unsigned number);

@@ -238,20 +238,32 @@ void scene_end(struct scene *scene)
 
 /* ---- the writer ---- */
 
-static uint64_t private_kb(pid_t pid)
+/* What proc(5) says of a process behind @key, a number to @base. */
+static uint64_t proc_status(pid_t pid, const char *key, int base)
 {
 	char path[64], line[256];
-	uint64_t kb = 0;
+	uint64_t value = 0;
 	FILE *file;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	file = fopen(path, "r");
 	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "RssAnon: %lu", &kb) == 1)
-			break;
+		if (strncmp(line, key, strlen(key)) == 0)
+			value = strtoull(line + strlen(key), NULL, base);
 	if (file)
 		(void)fclose(file);
-	return kb;
+	return value;
+}
+
+static uint64_t private_kb(pid_t pid)
+{
+	return proc_status(pid, "RssAnon:", 10);
+}
+
+/* Before it blocks them, a signal is its end. */
+static bool takes_signals(pid_t pid)
+{
+	return proc_status(pid, "SigBlk:", 16) >> (SIGUSR2 - 1) & 1;
 }
 
 void scene_check_memory(const struct scene *scene)
@@ -315,7 +327,7 @@ bool scene_start_writer(struct scene *scene, const char *const options[])
 		argv[5 + i] = options[i];
 	scene->writer = program_start(argv, scene->errors);
 	(void)__atomic_fetch_add(&figures->writers, 1, __ATOMIC_RELAXED);
-	while (!scene_writer_is_gone(scene) && !is_held(scene)) {
+	while (!scene_writer_is_gone(scene) && !(is_held(scene) && takes_signals(scene->writer))) {
 		if (now_ms() > deadline) {
 			violated("%s: the writer neither starts nor ends", scene->ring);
 			break;

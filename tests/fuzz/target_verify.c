@@ -37,17 +37,18 @@ static size_t compress(void)
 	return size;
 }
 
-/* True: the log is one that a writer leaves behind. *@ret_recovered: it has its last name. */
-static bool add_file(struct bytes *input, uint64_t file_no, uint64_t *page_no, bool *ret_recovered)
+/* True: the log is one that a writer leaves behind. *@ret_numbered: so are its pages, from 1 on. */
+static bool add_file(struct bytes *input, uint64_t file_no, uint64_t *page_no, bool *ret_numbered)
 {
 	static const char *const suffixes[] = { "", ".open", ".lz4", ".open.torn" };
 	const uint8_t how = (uint8_t)take(input, 1);
 	const unsigned kind = how & 3;
+	const uint64_t first = how & 4 ? take(input, 1) : *page_no;
 	char path[PATH_SIZE];
 	size_t size;
 
-	*ret_recovered = kind == 0 || kind == 2;
-	log_build(input, &file, file_no, how & 4 ? take(input, 1) : *page_no, !(how & 8));
+	log_build(input, &file, file_no, first, !(how & 8));
+	*ret_numbered = first != 0;
 	*page_no = file.page_next;
 	for (uint8_t spoils = how >> 4 & 3; spoils > 0; spoils--)
 		log_spoil(input, &file);
@@ -93,13 +94,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const unsigned files = 1 + (unsigned)take(&input, 1) % FILES_MAX;
 	struct reading seen, salvaged;
 	uint64_t page_no = 1, told = 0;
-	bool is_good = true, is_recovered = true, all_recovered = true;
+	bool is_good = true, is_numbered, all_numbered = true;
 	int r;
 
 	fuzz_clear_directory();
 	for (unsigned i = 0; i < files; i++) {
-		all_recovered = all_recovered && is_recovered;
-		is_good = add_file(&input, i + 1, &page_no, &is_recovered) && is_good;
+		is_good = add_file(&input, i + 1, &page_no, &is_numbered) && is_good;
+		all_numbered = all_numbered && is_numbered;
 	}
 	r = shmlog_verify(fuzz_directory(), count_finding, &told, &verdict);
 	must(r == 0 || shmlog_reason()[0] != '\0', "verify: fails with %d, no word", r);
@@ -112,10 +113,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	must(read_as(false, &seen) == 0 && seen.bad == 0 && seen.end == -ENODATA,
 	     "verify: calls sound what the reader does not: %s", shmlog_reason());
-	/* What was set aside is no part of the log, and may be bad. Salvage shows each page number
-	 * once: pages of a file that was not recovered can stand for those of a later one, which no
-	 * writer has numbered so. */
-	must(salvaged.records >= seen.records || !all_recovered, "salvage: %llu records of %llu",
+	/* What was set aside is no part of the log, and may be bad. Page 0, which no writer makes,
+	 * says to salvage that the file's numbers are not known. */
+	must(salvaged.records >= seen.records || !all_numbered, "salvage: %llu records of %llu",
 	     (unsigned long long)salvaged.records, (unsigned long long)seen.records);
 	return 0;
 }

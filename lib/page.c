@@ -206,7 +206,7 @@ int page_header_check(const struct page_header *header)
 {
 	if (header->length == 0)
 		return -ENODATA;
-	if (header->magic != PAGE_MAGIC || !kind_is_known(header->kind))
+	if (header->magic != PAGE_MAGIC || !kind_is_known(header->kind) || header->page_no == 0)
 		return -EBADMSG;
 	if (header->length % PAGE_ALIGN != 0 || header->length > PAGE_MAX)
 		return -EBADMSG;

@@ -37,8 +37,8 @@ static size_t compress(void)
 	return size;
 }
 
-/* True: the log is one that a writer leaves behind. *@ret_numbered: so are its pages, from 1 on. */
-static bool add_file(struct bytes *input, uint64_t file_no, uint64_t *page_no, bool *ret_numbered)
+/* True: the log is one that a writer leaves behind. */
+static bool add_file(struct bytes *input, uint64_t file_no, uint64_t *page_no)
 {
 	static const char *const suffixes[] = { "", ".open", ".lz4", ".open.torn" };
 	const uint8_t how = (uint8_t)take(input, 1);
@@ -48,7 +48,6 @@ static bool add_file(struct bytes *input, uint64_t file_no, uint64_t *page_no, b
 	size_t size;
 
 	log_build(input, &file, file_no, first, !(how & 8));
-	*ret_numbered = first != 0;
 	*page_no = file.page_next;
 	for (uint8_t spoils = how >> 4 & 3; spoils > 0; spoils--)
 		log_spoil(input, &file);
@@ -94,14 +93,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const unsigned files = 1 + (unsigned)take(&input, 1) % FILES_MAX;
 	struct reading seen, salvaged;
 	uint64_t page_no = 1, told = 0;
-	bool is_good = true, is_numbered, all_numbered = true;
+	bool is_good = true;
 	int r;
 
 	fuzz_clear_directory();
-	for (unsigned i = 0; i < files; i++) {
-		is_good = add_file(&input, i + 1, &page_no, &is_numbered) && is_good;
-		all_numbered = all_numbered && is_numbered;
-	}
+	for (unsigned i = 0; i < files; i++)
+		is_good = add_file(&input, i + 1, &page_no) && is_good;
 	r = shmlog_verify(fuzz_directory(), count_finding, &told, &verdict);
 	must(r == 0 || shmlog_reason()[0] != '\0', "verify: fails with %d, no word", r);
 	must(told == verdict.findings, "verify: %llu findings are told, %llu counted",
@@ -113,9 +110,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	must(read_as(false, &seen) == 0 && seen.bad == 0 && seen.end == -ENODATA,
 	     "verify: calls sound what the reader does not: %s", shmlog_reason());
-	/* What was set aside is no part of the log, and may be bad. Page 0, which no writer makes,
-	 * says to salvage that the file's numbers are not known. */
-	must(salvaged.records >= seen.records || !all_numbered, "salvage: %llu records of %llu",
+	/* What was set aside is no part of the log, and may be bad. */
+	must(salvaged.records >= seen.records, "salvage: %llu records of %llu",
 	     (unsigned long long)salvaged.records, (unsigned long long)seen.records);
 	return 0;
 }

@@ -193,6 +193,15 @@ Test(page, a_page_that_was_cut_off_is_bad)
 	cr_expect_eq(page_check(page, 0, stamp.salt), -EBADMSG);
 }
 
+Test(page, numbers_begin_with_1)
+{
+	const struct page_stamp unnumbered = { .salt = stamp.salt };
+	struct page_builder builder;
+
+	page_begin(&builder, page, PAGE_DATA);
+	cr_expect_eq(page_check(page, page_finish(&builder, &unnumbered), stamp.salt), -EBADMSG);
+}
+
 Test(page, zeros_are_not_written_yet)
 {
 	memset(page, 0, 4096);

@@ -23,7 +23,7 @@
 enum io_backend { IO_NONE = 0, IO_URING = 1, IO_PWRITE = 2 };
 
 enum {
-	IO_BUFFERS = 16, /* pages in flight at most */
+	IO_BUFFERS = 24, /* pages in flight at most: docs/PERFORMANCE.md, "Writes in flight" */
 	IO_BUFFER_SIZE = 256 * 1024,
 };
 

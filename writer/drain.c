@@ -508,21 +508,23 @@ static bool note_loss(struct drain *drain, struct page_builder *page)
 	return true;
 }
 
-/* Has this owner id dropped anything since all was marked? There are hundreds of ids, and hardly
- * anything in the caches when nobody logs: this is one line of memory for each. */
-static bool has_news(struct drain *drain, uint32_t owner)
+/* Has this lane, or this owner id of lane 0, dropped anything since all was marked? There are
+ * hundreds, and hardly anything is in the caches when nobody logs: one line of memory for each. */
+static bool has_news(struct drain *drain, uint32_t lane, uint32_t owner)
 {
-	const struct shared_u64 *drops = view_owner_line(&drain->view, owner)->drops;
+	const struct producer_line *line =
+		lane ? &drain->lanes[lane].page->line : view_owner_line(&drain->view, owner);
+	uint64_t *marked_sum = &drain->marked_sums[lane ? lane : SOURCE_OWNER_BASE + owner];
 	uint64_t counters[LOSS_REASONS], lost[LOSS_REASONS], sum = 0;
 
 	for (size_t i = 0; i < LOSS_REASONS; i++)
-		sum += load_relaxed(&drops[i]);
-	if (sum == drain->marked_sums[owner])
+		sum += load_relaxed(&line->drops[i]);
+	if (sum == *marked_sum)
 		return false;
-	copy_counters(counters, drops);
-	unmarked(&drain->owners[owner], counters, lost);
+	copy_counters(counters, line->drops);
+	unmarked(slot_of(drain, lane, owner), counters, lost);
 	if (is_zero(lost))
-		drain->marked_sums[owner] = sum;
+		*marked_sum = sum;
 	return !is_zero(lost);
 }
 
@@ -535,10 +537,10 @@ void drain_mark(struct drain *drain, struct page_builder *page)
 		    !note_unwritten(page, &drain->lanes[lane]))
 			return;
 	for (uint32_t lane = 1; lane < lane_count(drain); lane++)
-		if (!mark_slot(drain, page, &drain->lanes[lane].slot))
+		if (has_news(drain, lane, 0) && !mark_slot(drain, page, &drain->lanes[lane].slot))
 			return;
 	for (uint32_t owner = 1; owner < OWNER_IDS; owner++)
-		if (has_news(drain, owner) && !mark_slot(drain, page, &drain->owners[owner]))
+		if (has_news(drain, 0, owner) && !mark_slot(drain, page, &drain->owners[owner]))
 			return;
 	(void)mark_unbound(drain, page);
 }

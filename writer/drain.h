@@ -91,7 +91,8 @@ struct drain {
 	struct drain_lane lanes[LANES_MAX];
 	struct drain_slot owners[OWNER_IDS];
 	struct drain_slot unbound;
-	uint64_t marked_sums[OWNER_IDS]; /* of an id's counters, when all of them were marked */
+	/* By number of source (I4): of its counters, when all of them were marked. */
+	uint64_t marked_sums[SOURCE_OWNER_BASE + OWNER_IDS];
 	struct clock_sample created;
 	bool is_lost; /* its memory or header is not what it was: to be succeeded    */
 	bool is_cut;  /* ... and some of it is gone                                  */

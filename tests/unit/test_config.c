@@ -23,6 +23,8 @@ static void tear_down(void)
 		unlink(file_path);
 }
 
+TestSuite(config, .fini = tear_down);
+
 static void write_file(const char *text)
 {
 	if (!file_path[0]) {
@@ -140,7 +142,7 @@ Test(config, all_options_are_taken)
 	cr_assert(config.cpu == 1 && config.adopt && config.once);
 }
 
-Test(config, the_file_beats_the_default, .fini = tear_down)
+Test(config, the_file_beats_the_default)
 {
 	write_file("# a comment\n\n  lanes = 5\nsync=none ; another\n");
 	cr_assert(load(WHERE, "-c", file_path, NULL) == 0, "%s", said);
@@ -148,7 +150,7 @@ Test(config, the_file_beats_the_default, .fini = tear_down)
 	cr_assert(config.sync == SYNC_NONE);
 }
 
-Test(config, the_environment_beats_the_file, .fini = tear_down)
+Test(config, the_environment_beats_the_file)
 {
 	write_file("lane-size = 128K\n");
 	setenv("SHMLOG_LANE_SIZE", "256K", 1);
@@ -158,7 +160,7 @@ Test(config, the_environment_beats_the_file, .fini = tear_down)
 	cr_assert(config_is_wish(&config, OPTION_LANE_SIZE));
 }
 
-Test(config, the_command_line_beats_them_all, .fini = tear_down)
+Test(config, the_command_line_beats_them_all)
 {
 	write_file("lane-size = 128K\n");
 	setenv("SHMLOG_LANE_SIZE", "256K", 1);
@@ -180,7 +182,7 @@ Test(config, an_empty_variable_counts_as_none)
 	cr_assert(config.lanes == 32);
 }
 
-Test(config, ring_and_directory_may_come_from_anywhere, .fini = tear_down)
+Test(config, ring_and_directory_may_come_from_anywhere)
 {
 	write_file("ring = web\n");
 	setenv("SHMLOG_CONFIG", file_path, 1);
@@ -410,7 +412,7 @@ static void file_refused(const char *text, const char *part)
 	expect_said(place);
 }
 
-Test(config, a_wrong_line_is_named_with_its_number, .fini = tear_down)
+Test(config, a_wrong_line_is_named_with_its_number)
 {
 	file_refused("\nmode = loop\nlanes = 0\n", "lanes = \"0\": too small (1 .. 256)");
 	file_refused("\n# x\ncompact = yes\nlanes = 0\n", "unknown key \"compact\"");
@@ -423,14 +425,14 @@ Test(config, a_wrong_line_is_named_with_its_number, .fini = tear_down)
 	file_refused("\n\nlanes =\n", "not a whole number");
 }
 
-Test(config, a_key_twice_is_found_also_if_something_beats_it, .fini = tear_down)
+Test(config, a_key_twice_is_found_also_if_something_beats_it)
 {
 	write_file("lanes = 3\nlanes = 4\n");
 	cr_assert(load(WHERE, "--lanes=5", "-c", file_path, NULL) == 78);
 	expect_said("set twice");
 }
 
-Test(config, a_line_too_long_is_not_read_as_two, .fini = tear_down)
+Test(config, a_line_too_long_is_not_read_as_two)
 {
 	char text[6000];
 
@@ -440,7 +442,7 @@ Test(config, a_line_too_long_is_not_read_as_two, .fini = tear_down)
 	file_refused(text, "too long");
 }
 
-Test(config, a_long_directory_is_taken_whole, .fini = tear_down)
+Test(config, a_long_directory_is_taken_whole)
 {
 	char text[3100];
 
@@ -452,7 +454,7 @@ Test(config, a_long_directory_is_taken_whole, .fini = tear_down)
 	cr_assert(strlen(config.directory) == 3001);
 }
 
-Test(config, a_zero_byte_is_not_text, .fini = tear_down)
+Test(config, a_zero_byte_is_not_text)
 {
 	write_file("");
 	const int fd = open(file_path, O_WRONLY);
@@ -463,7 +465,7 @@ Test(config, a_zero_byte_is_not_text, .fini = tear_down)
 	expect_said(":1: not text");
 }
 
-Test(config, a_file_without_a_last_newline_is_fine, .fini = tear_down)
+Test(config, a_file_without_a_last_newline_is_fine)
 {
 	write_file("lanes = 7");
 	cr_assert(load(WHERE, "-c", file_path, NULL) == 0, "%s", said);
@@ -485,7 +487,7 @@ Test(config, a_directory_is_no_file)
 /* --- Answers ------------------------------------------------------------------------------------
  */
 
-Test(config, what_is_printed_reads_back_to_the_same, .fini = tear_down)
+Test(config, what_is_printed_reads_back_to_the_same)
 {
 	char first[sizeof(printed)];
 	char *comment;
@@ -524,7 +526,7 @@ Test(config, check_config_is_silent_when_all_is_well)
 	cr_assert(config.done && said[0] == '\0' && printed[0] == '\0');
 }
 
-Test(config, check_config_tells_what_is_wrong, .fini = tear_down)
+Test(config, check_config_tells_what_is_wrong)
 {
 	write_file("lanes = 0\n");
 	cr_assert(load(WHERE, "-c", file_path, "--check-config", NULL) == 78);
@@ -554,7 +556,7 @@ Test(config, version_is_one_line)
 /* --- Reload
  * --------------------------------------------------------------------------------------- */
 
-Test(config, a_reload_takes_what_may_change, .fini = tear_down)
+Test(config, a_reload_takes_what_may_change)
 {
 	write_file("max-file = 4M\nsync = 2s\n");
 	cr_assert(load(WHERE, "-c", file_path, NULL) == 0, "%s", said);
@@ -568,7 +570,7 @@ Test(config, a_reload_takes_what_may_change, .fini = tear_down)
 	cr_assert(config.flush_interval_ns == 5 * NS_PER_MS);
 }
 
-Test(config, a_line_that_is_gone_means_the_default, .fini = tear_down)
+Test(config, a_line_that_is_gone_means_the_default)
 {
 	write_file("max-file = 4M\n");
 	cr_assert(load(WHERE, "-c", file_path, NULL) == 0, "%s", said);
@@ -577,7 +579,7 @@ Test(config, a_line_that_is_gone_means_the_default, .fini = tear_down)
 	cr_assert(config.max_file == 256 << 20);
 }
 
-Test(config, a_reload_keeps_what_the_command_line_said, .fini = tear_down)
+Test(config, a_reload_keeps_what_the_command_line_said)
 {
 	write_file("max-file = 4M\n");
 	cr_assert(load(WHERE, "-c", file_path, "--max-file=16M", NULL) == 0, "%s", said);
@@ -586,7 +588,7 @@ Test(config, a_reload_keeps_what_the_command_line_said, .fini = tear_down)
 	cr_assert(config.max_file == 16 << 20);
 }
 
-Test(config, a_wrong_file_changes_nothing, .fini = tear_down)
+Test(config, a_wrong_file_changes_nothing)
 {
 	write_file("max-file = 4M\n");
 	cr_assert(load(WHERE, "-c", file_path, NULL) == 0, "%s", said);
@@ -596,7 +598,7 @@ Test(config, a_wrong_file_changes_nothing, .fini = tear_down)
 	cr_assert(config.max_file == 4 << 20 && config.sync == SYNC_INTERVAL);
 }
 
-Test(config, what_needs_a_restart_is_named_and_left, .fini = tear_down)
+Test(config, what_needs_a_restart_is_named_and_left)
 {
 	write_file("lanes = 4\n");
 	cr_assert(load(WHERE, "-c", file_path, NULL) == 0, "%s", said);

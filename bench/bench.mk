@@ -21,7 +21,7 @@ $(LOG_BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB_OBJECTS)
 	$(Q)$(LINK) $^ $(LIB_LIBS)
 
 # What needs the headers of others; where they are missing, peers says so and goes on without.
-BENCH_PEERS := $(if $(wildcard /usr/include/lttng/tracepoint.h),$(BUILD)/bench/lttng_provider.so) \
+BENCH_PEERS := $(if $(wildcard /usr/include/lttng/tracepoint.h /usr/include/*/lttng/tracepoint.h),$(BUILD)/bench/lttng_provider.so) \
 	$(if $(wildcard /usr/include/spdlog/async.h),$(BUILD)/bench/spdlog_glue.so)
 
 # Theirs are not written for our warnings.

@@ -26,7 +26,7 @@ struct load_words {
 	uint32_t finished;     /* all are published                           */
 	int32_t writer;        /* who gets signals; 0: nobody now             */
 	uint32_t may_end;
-	uint32_t is_held; /* the writer is not ended yet              */
+	uint32_t waits_before; /* a batch, or the writer's end                */
 	uint32_t has_failed;
 };
 
@@ -80,6 +80,11 @@ static void wait_for_writer(const struct thread *thread)
 		complain(thread, "sync", r);
 }
 
+static bool may_begin(const struct load_words *words, uint32_t batch)
+{
+	return batch < __atomic_load_n(&words->waits_before, __ATOMIC_ACQUIRE);
+}
+
 /* Until all have done as many batches: nobody's end lies far before the log's. */
 static void wait_for_others(const struct thread *thread, unsigned batches)
 {
@@ -95,6 +100,8 @@ static void *publish(void *argument)
 	const struct load_plan *plan = thread->plan;
 
 	for (unsigned batch = 0; batch < plan->batches; batch++) {
+		while (!may_begin(thread->words, batch))
+			nap();
 		for (unsigned i = 0; i < plan->batch; i++) {
 			const int r =
 				journal_push(thread->journal, thread->log, thread->producer, -1);
@@ -129,14 +136,15 @@ static struct shmlog *attach(const struct load_plan *plan)
 }
 
 /* A second TERM would have a writer leave what it has not taken: each gets one. */
-static void end_writers(const struct load_words *words, struct shmlog *log)
+static void end_writers(const struct load_plan *plan, const struct load_words *words,
+			struct shmlog *log)
 {
 	pid_t told = 0;
 
 	while (!__atomic_load_n(&words->may_end, __ATOMIC_ACQUIRE)) {
 		const pid_t writer = __atomic_load_n(&words->writer, __ATOMIC_ACQUIRE);
 
-		if (!__atomic_load_n(&words->is_held, __ATOMIC_ACQUIRE)) {
+		if (may_begin(words, plan->batches)) {
 			if (writer && writer != told)
 				signal_writer(words, log, SIGTERM);
 			told = writer;
@@ -160,7 +168,7 @@ static _Noreturn void be_load(const struct load_plan *plan, struct journal *jour
 	for (unsigned i = 0; i < plan->threads; i++)
 		(void)pthread_join(ids[i], NULL);
 	__atomic_store_n(&words->finished, 1, __ATOMIC_RELEASE);
-	end_writers(words, log);
+	end_writers(plan, words, log);
 	shmlog_detach(&log);
 	_exit(words->has_failed ? 1 : 0);
 }
@@ -183,6 +191,7 @@ void load_start(struct load *load, const struct load_plan *plan, struct journal 
 		broken("load: %s", strerror(errno));
 	load->words = words;
 	load->words->threads = plan->threads;
+	load->words->waits_before = LOAD_GOES_ON;
 	load->pid = fork();
 	if (load->pid < 0)
 		broken("fork: %s", strerror(errno));
@@ -201,9 +210,9 @@ void load_tell_writer(struct load *load, pid_t writer)
 	__atomic_store_n(&load->words->writer, writer, __ATOMIC_RELEASE);
 }
 
-void load_hold(struct load *load, bool is_held)
+void load_wait_before(struct load *load, uint32_t batch)
 {
-	__atomic_store_n(&load->words->is_held, is_held, __ATOMIC_RELEASE);
+	__atomic_store_n(&load->words->waits_before, batch, __ATOMIC_RELEASE);
 }
 
 bool load_has_finished(const struct load *load)

@@ -27,6 +27,8 @@ struct load_plan {
 	bool ring_is_made; /* the writer makes the ring: nothing is there before it       */
 };
 
+#define LOAD_GOES_ON UINT32_MAX
+
 struct load_words; /* shared with the process */
 
 struct load {
@@ -40,8 +42,9 @@ void load_start(struct load *load, const struct load_plan *plan, struct journal 
 /* This writer can be sent signals from now on; 0: it is gone. */
 void load_tell_writer(struct load *load, pid_t writer);
 
-/* While it is held it does not end its writer. */
-void load_hold(struct load *load, bool is_held);
+/* It waits before this batch (of each thread), counted from 0; plan->batches: before it ends its
+ * writer; LOAD_GOES_ON: nowhere, as at the start. */
+void load_wait_before(struct load *load, uint32_t batch);
 
 /* Is everything published? */
 bool load_has_finished(const struct load *load);

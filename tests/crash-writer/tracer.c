@@ -222,6 +222,14 @@ static bool is_about_child_call(const struct kill_rule *rule)
 	return rule->at == KILL_AT_CHILD_CALL || rule->at == KILL_CHILD_AT_CALL;
 }
 
+static void tell(const struct tracing *tracing, const char *what)
+{
+	const struct tracer *tracer = tracing->tracer;
+
+	if (tracer->on_point && !tracing->is_dying)
+		tracer->on_point(tracer->argument, tracing->writer.pid, what);
+}
+
 static void end_writer(struct tracing *tracing)
 {
 	tracing->is_dying = true;
@@ -246,8 +254,7 @@ __attribute__((format(printf, 2, 3))) static void strike(struct tracing *tracing
 		return;
 	}
 	(void)kill(tracing->child.pid, SIGKILL);
-	if (tracer->on_point)
-		tracer->on_point(tracer->argument, tracing->writer.pid, TRACER_CHILD_KILLED);
+	tell(tracing, TRACER_CHILD_KILLED);
 }
 
 static void count_call(struct tracing *tracing, pid_t thread)
@@ -271,6 +278,7 @@ static bool is_to_wait(struct tracing *tracing, pid_t thread)
 		return false;
 	tracing->hold_end = tracing->run->hits[hold->until] + hold->n;
 	tracing->is_held = true;
+	tell(tracing, TRACER_CHILD_HELD);
 	return true;
 }
 
@@ -288,8 +296,7 @@ static void hit(struct tracing *tracing, unsigned point)
 	const char *name = tracing->points->names[point];
 	const uint64_t n = ++tracing->run->hits[point];
 
-	if (tracer->on_point && !tracing->is_dying)
-		tracer->on_point(tracer->argument, tracing->writer.pid, name);
+	tell(tracing, name);
 	if (tracer->hold.call && n == tracing->hold_end && (int)point == tracer->hold.until)
 		let_go_on(tracing);
 	if (is_about_point(&tracer->rule) && tracer->rule.point == (int)point &&

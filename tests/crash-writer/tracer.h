@@ -50,12 +50,13 @@ struct tracer {
 	const char *cgroup_procs; /* NULL, or what its process id is written to first      */
 	bool count_calls;         /* also without a rule about them                        */
 	/* May be NULL: called at each hit, the program's threads run on until then; also with the
-	 * name TRACER_CHILD_KILLED. */
+	 * names TRACER_CHILD_KILLED and TRACER_CHILD_HELD. */
 	void (*on_point)(void *argument, pid_t pid, const char *point);
 	void *argument;
 };
 
 #define TRACER_CHILD_KILLED "child killed"
+#define TRACER_CHILD_HELD   "child held"
 
 struct traced_run {
 	bool was_killed;           /* by the rule; else it ended by itself      */

@@ -75,7 +75,7 @@ static void on_point(void *argument, pid_t pid, const char *point)
 		load_tell_writer(&trial->load, pid);
 	trial->archives += strcmp(point, "original_removed") == 0;
 	if (trial->archives >= trial->archives_wanted || strcmp(point, TRACER_CHILD_KILLED) == 0)
-		load_hold(&trial->load, false);
+		load_wait_before(&trial->load, LOAD_GOES_ON);
 }
 
 static bool kills_writer(const struct kill_rule *rule)
@@ -98,10 +98,11 @@ void trial_run(struct trial *trial, const struct kill_rule *rule, struct traced_
 
 	fill_arguments(trial, argv, trial->is_once ? "--once" : NULL);
 	trial->archives = 0;
-	load_hold(&trial->load, trial->archives_wanted > 0);
+	load_wait_before(&trial->load,
+			 trial->archives_wanted > 0 ? trial->plan.batches : LOAD_GOES_ON);
 	tracer_run(&tracer, trial->points, argv, ret);
 	load_tell_writer(&trial->load, 0);
-	load_hold(&trial->load, false);
+	load_wait_before(&trial->load, LOAD_GOES_ON);
 	trial_totals.starts++;
 	trial_totals.kills += ret->was_killed;
 	add_to_story(trial, ret->was_killed ? ret->where : "ended");

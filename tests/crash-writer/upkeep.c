@@ -1,12 +1,14 @@
 /*
  * upkeep.c - compressing and deleting, killed everywhere. See upkeep.h.
  *
- * upkeep    the writer is killed at the points of both processes and at boundaries of the child's
- *           calls; there the child alone is, too
- * held      the child stands still at boundaries of its calls, as one may that waits for a disk:
- * the writer deletes and ends all the same by-hand   `shmlog-writer --archive' is killed at
- * boundaries of its calls; and the writer is before files that are then compressed by hand, down to
- * its newest
+ * upkeep: the writer is killed at the points of both processes and at boundaries of the child's
+ * calls; there the child alone is, too.
+ *
+ * held: the child stands still at boundaries of its calls, as one may that waits for a disk; the
+ * writer deletes and ends all the same.
+ *
+ * by-hand: `shmlog-writer --archive' is killed at boundaries of its calls; and the writer is before
+ * files that are then compressed by hand, down to its newest.
  *
  * Each trial ends with archiving by hand: afterwards no file has two names.
  */
@@ -24,6 +26,8 @@ enum {
 	HITS_FULL = 10,
 	CALLS_MAX = 24, /* boundaries; FULL: all         */
 	HOLDS_MAX = 16,
+	BATCHES_BEFORE_HOLD = 4, /* each a file and a volume: nothing is deleted yet */
+	DELETED_IN_HOLD = 3,
 	HANDS_MAX = 80,
 	CP_MS = 20000,
 	BREACHES_MAX = 5,
@@ -52,6 +56,13 @@ static const struct trial_config configs[] = {
 	    "2130K" },
 	  PLAN(8),
 	  .kept = 1 },
+};
+
+static const struct trial_config slow_child = {
+	"retain",
+	{ "--io", "uring", "--sync", "page", VOLUMES, "--max-files", "5" },
+	PLAN(12),
+	.kept = 3,
 };
 
 static const struct trial_config by_hand = {
@@ -177,27 +188,70 @@ static void sweep_upkeep(struct upkeep *upkeep, const struct trial_config *confi
 
 /* ---- a child that is slow ---- */
 
-static void hold_at(struct upkeep *upkeep, const struct trial_config *config, uint64_t call,
-		    struct traced_run *ret)
-{
+struct slow_child {
 	struct trial trial;
+	struct traced_run run;
+	uint64_t calls; /* until the first archive was made */
+	bool is_let_on; /* ... or the child stands still: the rest may come */
+};
 
-	trial_begin(&trial, config, upkeep->points);
-	trial.hold = (struct hold_rule){ call, points_find(upkeep->points, "file_deleted"), 3 };
-	trial_run(&trial, &never, ret);
-	end_trial(&trial);
-	note_points(upkeep, ret);
+/* A batch begins when the file of the one before it is sealed: each has its own. The first one's
+ * may end before the writer takes signals. */
+static void pace(struct slow_child *slow)
+{
+	const struct trial *trial = &slow->trial;
+	const uint64_t *hits = slow->run.hits;
+	const uint64_t sealed = hits[points_find(trial->points, "file_sealed")];
+	const uint32_t last = slow->is_let_on ? trial->plan.batches : BATCHES_BEFORE_HOLD;
+
+	if (slow->is_let_on && hits[trial->hold.until] >= trial->hold.n)
+		load_wait_before(&slow->trial.load, LOAD_GOES_ON);
+	else
+		load_wait_before(&slow->trial.load,
+				 sealed + 2 < last ? (uint32_t)sealed + 2 : last);
+}
+
+/* There are files to compress, and none to delete, until the child has come to its boundary; then
+ * the rest comes, and the writer is not ended before files are deleted. */
+static void on_point(void *argument, pid_t pid, const char *point)
+{
+	struct slow_child *slow = argument;
+
+	if (strcmp(point, "ring_held") == 0)
+		load_tell_writer(&slow->trial.load, pid);
+	if (strcmp(point, "original_removed") == 0 && slow->calls == 0)
+		slow->calls = slow->run.child_calls;
+	slow->is_let_on |= strcmp(point, TRACER_CHILD_HELD) == 0 ||
+			   (slow->trial.hold.call == 0 && slow->calls > 0);
+	pace(slow);
+}
+
+/* 0: it is not held. The boundaries of its calls at which it may be. */
+static uint64_t hold_at(struct upkeep *upkeep, const struct trial_config *config, uint64_t call)
+{
+	struct slow_child slow = { 0 };
+	struct trial *trial = &slow.trial;
+
+	trial_begin(trial, config, upkeep->points);
+	trial->on_point = on_point;
+	trial->argument = &slow;
+	trial->hold = (struct hold_rule){ call, points_find(upkeep->points, "file_deleted"),
+					  DELETED_IN_HOLD };
+	trial_run(trial, &never, &slow.run);
+	if (!slow.is_let_on)
+		violated("no child came to boundary %llu of its calls", (unsigned long long)call);
+	end_trial(trial);
+	note_points(upkeep, &slow.run);
+	return slow.calls;
 }
 
 static void sweep_held(struct upkeep *upkeep, const struct trial_config *config)
 {
-	struct traced_run whole, run;
-	uint64_t count;
+	const uint64_t calls = hold_at(upkeep, config, 0);
+	const uint64_t count = upkeep->is_full || calls < HOLDS_MAX ? calls : HOLDS_MAX;
 
-	hold_at(upkeep, config, 0, &whole);
-	count = upkeep->is_full || whole.child_calls < HOLDS_MAX ? whole.child_calls : HOLDS_MAX;
 	for (uint64_t i = 0; i < count && violations() == 0; i++) /* it may take a while to fail */
-		hold_at(upkeep, config, i * whole.child_calls / count + 1, &run);
+		(void)hold_at(upkeep, config, i * calls / count + 1);
 }
 
 /* ---- by hand ---- */
@@ -291,7 +345,7 @@ static const struct scenario {
 	unsigned count;
 } scenarios[] = {
 	{ "upkeep", sweep_upkeep, configs, 3 },
-	{ "held", sweep_held, &configs[1], 1 },
+	{ "held", sweep_held, &slow_child, 1 },
 	{ "by-hand", sweep_by_hand, &by_hand, 1 },
 };
 

@@ -201,33 +201,14 @@ static void hunt_all(struct hunt *hunt)
 	}
 }
 
-static uint32_t count_names(const struct trace *trace, enum event_kind kind, const char *end)
-{
-	uint32_t count = 0;
-
-	for (uint32_t i = 0; i < trace->count; i++) {
-		const struct event *event = &trace->events[i];
-		const char *name = kind == EVENT_RENAME ? event->new_name : event->name;
-		const char *at = strstr(name, end);
-
-		count += event->kind == kind && at && strlen(at) == strlen(end);
-	}
-	return count;
-}
-
-/* Did it record what it is for? */
 static void tell_recording(const struct recording *recording)
 {
-	const struct trace *trace = recording->trace;
-	const uint32_t made = count_names(trace, EVENT_RENAME, ".lz4");
-	const uint32_t gone = count_names(trace, EVENT_REMOVE, ".shmlog") - made +
-			      count_names(trace, EVENT_REMOVE, ".lz4");
+	struct record_counts counts;
 
+	record_count(recording->trace, &counts);
 	(void)printf("power: %s: %u events, %u snapshots, %u files compressed, %u deleted\n",
-		     recording->scenario->name, trace->count, trace->snapshot_count, made, gone);
-	if ((made == 0 && recording->scenario->is_archiving) ||
-	    (gone == 0 && recording->scenario->max_files > 0))
-		broken("%s: nothing was compressed, or nothing deleted", recording->scenario->name);
+		     recording->scenario->name, recording->trace->count,
+		     recording->trace->snapshot_count, counts.compressed, counts.deleted);
 }
 
 static void run_scenario(const struct scenario *scenario, uint64_t seed, const char *root,

@@ -173,6 +173,15 @@ static void push_one(struct trace *trace, unsigned producer, struct shmlog *log)
 		nap_us(1000);
 }
 
+/* ... of the files' filling. Where the oldest go, somebody's last records are not among them. */
+static bool is_ahead(const struct recording *recording, uint32_t pushed)
+{
+	const struct scenario *scenario = recording->scenario;
+	const uint64_t filled = __atomic_load_n(&recording->trace->filled, __ATOMIC_RELAXED);
+
+	return filled * scenario->records < (uint64_t)pushed * scenario->fillers;
+}
+
 _Noreturn static void produce(const struct recording *recording, unsigned producer, uint64_t seed)
 {
 	struct trace *trace = recording->trace;
@@ -185,6 +194,8 @@ _Noreturn static void produce(const struct recording *recording, unsigned produc
 	if (shmlog_attach(recording->ring, NULL, &log) < 0)
 		broken("attach: %s", shmlog_reason());
 	while (known->pushed < recording->scenario->records) {
+		while (is_ahead(recording, known->pushed))
+			nap_us(FILLER_US);
 		push_one(trace, producer, log);
 		nap_us(random_below(&seed, 1200));
 		if (recording->scenario->is_asking && random_below(&seed, SYNC_EVERY) == 0)
@@ -196,30 +207,21 @@ _Noreturn static void produce(const struct recording *recording, unsigned produc
 	_exit(violations() != 0);
 }
 
-/* Where the oldest files go, somebody's last records must not be among them. */
-static bool is_enough(const struct recording *recording)
-{
-	uint32_t pushed = 0;
-
-	for (unsigned i = 0; i < PUSHERS; i++)
-		pushed += __atomic_load_n(&recording->trace->known[i].pushed, __ATOMIC_RELAXED);
-	return recording->scenario->max_files > 0 &&
-	       pushed == PUSHERS * recording->scenario->records;
-}
-
-/* Long records of no interest. */
+/* Long records of no interest: so many come into the ring, and some are dropped besides. */
 _Noreturn static void fill(const struct recording *recording)
 {
 	static char text[FILLER_SIZE];
 	const struct shmlog_options options = { .size = sizeof(options), .name = FILLER_NAME };
+	uint32_t *filled = &recording->trace->filled;
 	struct shmlog *log;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	memset(text, FILLER, sizeof(text));
 	if (shmlog_attach(recording->ring, &options, &log) < 0)
 		broken("attach: %s", shmlog_reason());
-	for (unsigned i = 0; i < recording->scenario->fillers && !is_enough(recording); i++) {
-		(void)shmlog_try_push(log, text, sizeof(text));
+	while (*filled < recording->scenario->fillers) {
+		if (shmlog_try_push(log, text, sizeof(text)) == 0)
+			__atomic_store_n(filled, *filled + 1, __ATOMIC_RELAXED);
 		nap_us(FILLER_US);
 	}
 	shmlog_detach(&log);
@@ -281,7 +283,57 @@ static void writer_ended(struct run *run, int status)
 		begin_writer(run);
 }
 
-static void all_pushed(struct run *run)
+static bool has_name_end(const char *name, const char *end)
+{
+	const char *at = strstr(name, end);
+
+	return at && strlen(at) == strlen(end);
+}
+
+/* Has the file of this event an archive? */
+static bool is_compressed(const struct trace *trace, uint32_t count, const struct event *of)
+{
+	const size_t length = strlen(of->name);
+
+	for (uint32_t i = 0; i < count; i++) {
+		const struct event *event = &trace->events[i];
+
+		if (event->kind == EVENT_RENAME && event->dir == of->dir &&
+		    strncmp(event->new_name, of->name, length) == 0 &&
+		    strcmp(event->new_name + length, ".lz4") == 0)
+			return true;
+	}
+	return false;
+}
+
+void record_count(const struct trace *trace, struct record_counts *ret)
+{
+	const uint32_t count = trace_count(trace);
+
+	*ret = (struct record_counts){ 0 };
+	for (uint32_t i = 0; i < count; i++) {
+		const struct event *event = &trace->events[i];
+
+		if (event->kind == EVENT_RENAME && has_name_end(event->new_name, ".lz4"))
+			ret->compressed++;
+		if (event->kind == EVENT_REMOVE &&
+		    (has_name_end(event->name, ".lz4") ||
+		     (has_name_end(event->name, ".shmlog") && !is_compressed(trace, count, event))))
+			ret->deleted++;
+	}
+}
+
+/* All that the scenario is about? */
+static bool is_recorded(const struct recording *recording)
+{
+	struct record_counts counts;
+
+	record_count(recording->trace, &counts);
+	return (counts.compressed > 0 || !recording->scenario->is_archiving) &&
+	       (counts.deleted > 0 || recording->scenario->max_files == 0);
+}
+
+static void end_last_writer(struct run *run)
 {
 	run->is_last = true;
 	run->recording->trace->kill_at = TRACE_NEVER;
@@ -298,11 +350,12 @@ static void wait_or_nap(struct run *run)
 	} else if (pid > 0) {
 		if (status != 0)
 			violated("a producer ended with wait status %d", status);
-		if (--run->producers == 0)
-			all_pushed(run);
+		run->producers--;
 	} else {
 		if (trace_count(run->recording->trace) >= run->stop_at)
 			stop_writer(run);
+		if (run->producers == 0 && !run->is_last && is_recorded(run->recording))
+			end_last_writer(run);
 		nap_us(500);
 	}
 }

@@ -47,6 +47,13 @@ void record(struct recording *ret, const struct scenario *scenario, uint64_t see
 	    const char *root);
 void record_end(struct recording *recording);
 
+struct record_counts {
+	uint32_t compressed; /* files */
+	uint32_t deleted;    /* ... for their age or number, compressed or not */
+};
+
+void record_count(const struct trace *trace, struct record_counts *ret);
+
 /* What the names of all rings of this run begin with: called first by the oldest process. */
 const char *ring_prefix(void);
 void remove_rings(void);

@@ -92,6 +92,7 @@ struct trace {
 	uint32_t snapshot_count;
 	uint32_t snapshot_every; /* events; 0: none                                           */
 	uint32_t kill_at;        /* the writer that makes this event dies instead             */
+	uint32_t filled;         /* long records, so far                                      */
 	uint64_t seed;
 	size_t used; /* of the arena */
 	struct segment_view view;

@@ -1,13 +1,14 @@
 /*
  * hostile.c - a broken producer, and a hostile member of the ring's group, beside healthy ones.
  *
- *	hostile [PART]    parts: wild, shared, an act's name (member.c), starve, names, adopt
+ *	hostile [PART]    wild, shared, an act's name (member.c), starve, names, adopt, stepped
  *
  * wild: what a broken program can reach of the library's mappings costs it its own lane and nobody
  * else anything: the healthy producers' journal against the log. shared: the same in lane 0.
  * Acts: a member of the ring's group stores, truncates, punches, locks as it likes. Others may lose
  * by it. But the writer answers or ends as documented, stays small, writes only into its directory,
  * and what it wrote can be read; when the member is gone, all comes back by itself.
+ * stepped: the writer's own code in single steps, and the lane changes between any two (stepped.c).
  * FULL=1: longer and more; SEED=n: that seed alone; SANITIZED: a share, under slower programs;
  * KEEP=1: what a breach was found in stays.
  */
@@ -26,6 +27,7 @@
 #include "member.h"
 #include "mount.h"
 #include "program.h"
+#include "stepped.h"
 #include "wild.h"
 
 enum {
@@ -42,6 +44,7 @@ struct plan {
 	uint64_t seed; /* 0: as many as there are */
 	uint64_t seeds;
 	uint64_t wild_seeds;
+	unsigned passes; /* stepped */
 	int act_ms;
 };
 
@@ -573,6 +576,15 @@ static void run_names(const struct plan *plan, struct running *running)
 	}
 }
 
+static void run_stepped(const struct plan *plan, struct running *running)
+{
+	if (!is_wanted(plan, "stepped") || is_sanitized() || !begin_round(running))
+		return;
+	stepped_run(plan->seed, plan->passes);
+	__atomic_fetch_add(&figures->rounds, 1, __ATOMIC_RELAXED);
+	end_round();
+}
+
 static void run_broken(const struct plan *plan, struct running *running)
 {
 	for (uint64_t s = 0; s < plan->wild_seeds; s++) {
@@ -637,12 +649,14 @@ int main(int argc, char **argv)
 	if (figures == MAP_FAILED)
 		broken("no memory");
 	plan.wild_seeds = plan.seed ? 1 : is_full ? 40 : is_sanitized() ? 2 : 6;
+	plan.passes = is_full ? 400 : 40;
 	(void)atexit(sweep);
 	(void)signal(SIGTERM, on_end);
 	(void)signal(SIGINT, on_end);
 	run_broken(&plan, &running);
 	run_acts(&plan, &running);
 	run_names(&plan, &running);
+	run_stepped(&plan, &running);
 	while (running.children)
 		wait_one(&running);
 	if (figures->rounds == 0 && !running.failed)

@@ -9,9 +9,9 @@ PROOFS += hostile
 
 $(BUILD)/tests/hostile/%.o: ALL_CFLAGS += -Itests/support -Iwriter
 
-$(HOSTILE): $(HOSTILE_OBJECTS) $(SUPPORT) $(LIB_OBJECTS)
+$(HOSTILE): $(HOSTILE_OBJECTS) $(SUPPORT) $(WRITER_PARTS) $(LIB_OBJECTS)
 	$(call say,LD,$@)
-	$(Q)$(LINK) $^ $(LIB_LIBS)
+	$(Q)$(LINK) $^ $(LIB_LIBS) $(WRITER_LIBS)
 
 .PHONY: hostile hostile-plain
 hostile: hostile-plain ## wild stores by a broken producer, a hostile member of the group; a share under sanitizers

@@ -2,7 +2,7 @@
  * crash_writer.c - the writer is killed everywhere: at each named point, at each boundary of its
  * system calls, during its recovery, and at random moments; then all must be there, once.
  *
- *	crash_writer [points|calls|recovery|moments|upkeep|held|by-hand [CONFIGURATION [POINT]]]
+ *	crash_writer [points|calls|recovery|moments|odd|upkeep|held|by-hand [CONFIGURATION [POINT]]]
  *
  * FULL=1: every boundary of every configuration, and more hits of each point. One point alone gets
  * as many, too.
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "odd.h"
 #include "program.h"
 #include "trial.h"
 #include "upkeep.h"
@@ -281,6 +282,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++)
 		if (!scenario || strcmp(scenario, scenarios[i].name) == 0)
 			run_scenario(&sweep, &scenarios[i], config);
+	if (!scenario || strcmp(scenario, "odd") == 0)
+		odd_run(&points, config, point, sweep.is_reached);
 	upkeep_run(&upkeep);
 	for (unsigned i = 0; i < points.count; i++)
 		sweep.is_reached[i] |= upkeep.is_reached[i];

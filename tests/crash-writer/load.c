@@ -4,6 +4,7 @@
 #include "load.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,7 +17,9 @@
 #include <unistd.h>
 
 #include "program.h"
+#include "segment.h"
 #include "shmlog.h"
+#include "work.h"
 
 enum { NAP_NS = 200 * 1000, START_MS = 20000, THREADS_MAX = 16 };
 
@@ -27,6 +30,7 @@ struct load_words {
 	int32_t writer;        /* who gets signals; 0: nobody now             */
 	uint32_t may_end;
 	uint32_t waits_before; /* a batch, or the writer's end                */
+	uint32_t arrived;      /* threads that have nothing left in the ring     */
 	uint32_t has_failed;
 };
 
@@ -94,6 +98,27 @@ static void wait_for_others(const struct thread *thread, unsigned batches)
 		nap();
 }
 
+/* All that was published is written, and nothing is published before the ring is closed: nothing is
+ * lost with it, whoever is killed then. */
+static void remove_ring(const struct thread *thread)
+{
+	char path[WORK_PATH_SIZE];
+	struct segment segment;
+	struct segment_view view;
+
+	if (segment_open(&sys_real, thread->plan->ring, O_RDONLY, &segment) < 0 ||
+	    segment_view(&segment, &view) < 0)
+		fail("the ring that is to be removed", shmlog_reason());
+	work_ring_path(path, thread->plan->ring);
+	if (__atomic_add_fetch(&thread->words->arrived, 1, __ATOMIC_ACQ_REL) ==
+	    thread->plan->threads)
+		(void)unlink(path);
+	while (!(load_acquire_u32(&view_header(&view)->control) & CONTROL_CLOSED))
+		nap();
+	segment_view_close(&view);
+	segment_close(&segment);
+}
+
 static void *publish(void *argument)
 {
 	const struct thread *thread = argument;
@@ -102,6 +127,8 @@ static void *publish(void *argument)
 	for (unsigned batch = 0; batch < plan->batches; batch++) {
 		while (!may_begin(thread->words, batch))
 			nap();
+		if (batch > 0 && batch == plan->removes_ring)
+			remove_ring(thread);
 		for (unsigned i = 0; i < plan->batch; i++) {
 			const int r =
 				journal_push(thread->journal, thread->log, thread->producer, -1);

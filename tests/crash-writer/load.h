@@ -20,11 +20,13 @@ struct load_plan {
 	uint64_t lane_size;
 	unsigned threads;
 	unsigned batches;
-	unsigned batch;    /* records; a batch of each thread must fit into its lane      */
-	bool is_stepwise;  /* each batch is written before the next                         */
-	bool is_in_step;   /* ... of anybody begins                                         */
-	bool rotates;      /* ... and the file ends behind it (SIGUSR1: flush, roll, sync)  */
-	bool ring_is_made; /* the writer makes the ring: nothing is there before it       */
+	unsigned batch;        /* records; a batch of each thread must fit into its lane      */
+	bool is_stepwise;      /* each batch is written before the next                         */
+	bool is_in_step;       /* ... of anybody begins                                         */
+	bool rotates;          /* ... and the file ends behind it (SIGUSR1: flush, roll, sync)  */
+	unsigned removes_ring; /* before this batch its name is removed, and they wait until it is
+				  closed; 0: never                                          */
+	bool ring_is_made;     /* the writer makes the ring: nothing is there before it       */
 };
 
 #define LOAD_GOES_ON UINT32_MAX

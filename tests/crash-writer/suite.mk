@@ -1,6 +1,6 @@
 # The writer is killed everywhere: crash-writer, fence, soak.
 CRASH_WRITER := $(addprefix $(BUILD)/tests/crash-writer/,crash_writer fence soak soak_producer)
-CRASH_WRITER_SHARED := $(call objects,$(addprefix tests/crash-writer/,points.c tracer.c load.c \
+CRASH_WRITER_SHARED := $(call objects,$(addprefix tests/crash-writer/,points.c tracer.c load.c odd.c \
 	oracle.c producer.c trial.c upkeep.c work.c))
 
 $(BUILD)/tests/crash-writer/%.o: ALL_CFLAGS += -Itests/support

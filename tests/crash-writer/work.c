@@ -33,7 +33,7 @@ static void remove_tree(const char *path)
 	(void)nftw(path, remove_one, WALK_FILES, FTW_DEPTH | FTW_PHYS);
 }
 
-static void ring_path(char path[WORK_PATH_SIZE], const char *ring)
+void work_ring_path(char path[WORK_PATH_SIZE], const char *ring)
 {
 	const char *directory = getenv("SHMLOG_SHM_DIR");
 
@@ -75,7 +75,7 @@ static void clean_up_when_interrupted(void)
 	(void)sigfillset(
 		&action.sa_mask); /* the shell inherits it: a second signal does not end it */
 	work_ring_name(ring);
-	ring_path(path_of_ring, ring);
+	work_ring_path(path_of_ring, ring);
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
 	(void)sigaction(SIGHUP, &action, NULL);
@@ -110,7 +110,7 @@ void work_begin(const char *ring, const char *directory)
 {
 	char path[WORK_PATH_SIZE];
 
-	ring_path(path, ring);
+	work_ring_path(path, ring);
 	(void)unlink(path);
 	remove_tree(directory);
 }
@@ -119,7 +119,7 @@ bool work_ring_exists(void *ring)
 {
 	char path[WORK_PATH_SIZE];
 
-	ring_path(path, ring);
+	work_ring_path(path, ring);
 	return access(path, F_OK) == 0;
 }
 

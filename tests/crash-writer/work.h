@@ -15,6 +15,8 @@ void work_open(const char *under, const char *suite);
 void work_ring_name(char ring[WORK_RING_SIZE]);
 void work_path(char path[WORK_PATH_SIZE], const char *name);
 
+void work_ring_path(char path[WORK_PATH_SIZE], const char *ring);
+
 /* Neither the ring nor the log is there. */
 void work_begin(const char *ring, const char *directory);
 

@@ -66,12 +66,12 @@ damaged "text that is named like an archive"
 equal "$(wc -l <"$WORK/err")" 1 "lines about text that is named like an archive"
 grep -q "$(basename "$second").lz4" "$WORK/err" || fail "the archive is not named: $(cat "$WORK/err")"
 
-# Removed under who follows it: one line, and the end.
+# Removed under who follows it and has read all: one line, and the end.
 copy
 rm "$WORK/out"
-shmlog-cat -f -o raw "$WORK/log" >"$WORK/out" 2>"$WORK/err" &
+shmlog-cat -f -o raw --source s "$WORK/log" >"$WORK/out" 2>"$WORK/err" &
 follower=$!
-wait_until 20 test -s "$WORK/out"
+wait_until 20 cmp -s "$WORK/in" "$WORK/out"
 rm -r "$WORK/log"
 status=0
 wait "$follower" || status=$?

@@ -55,7 +55,7 @@ copy && rm "$(nth 2)"
 damaged "a missing file"
 copy && head -c 300000 /dev/urandom >"$(nth 2)"
 damaged "a foreign file"
-copy && truncate -s 1M "$(nth 2)"
+copy && truncate -s +64K "$(nth 2)" # it may be 1M already
 damaged "zeros behind the end"
 copy && mkdir "$WORK/log/0000000009" && cp "$(nth 2)" "$WORK/log/0000000009"
 damaged "a number that is there twice"
